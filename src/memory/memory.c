@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "memory/memory.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "base/bits.h"
+
+enum { HUGE_BYTES = 2 << 20, ARENAS_MAX = 64 };
+
+static struct arena *arenas[ARENAS_MAX];
+
+void *memory_map(size_t bytes, bool *huge)
+{
+	size_t rounded = align_up(bytes, HUGE_BYTES);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	void *memory = mmap(NULL, rounded, PROT_READ | PROT_WRITE,
+		flags | MAP_HUGETLB | MAP_POPULATE, -1, 0);
+
+	if (huge)
+		*huge = memory != MAP_FAILED;
+	if (memory != MAP_FAILED)
+		return memory;
+	memory = mmap(NULL, rounded, PROT_READ | PROT_WRITE, flags, -1, 0);
+	if (memory == MAP_FAILED)
+		return NULL;
+	madvise(memory, rounded, MADV_HUGEPAGE);
+	/* Guest data passes through here: keep it out of core dumps. */
+	madvise(memory, rounded, MADV_DONTDUMP);
+	return memory;
+}
+
+void memory_unmap(void *memory, size_t bytes)
+{
+	munmap(memory, align_up(bytes, HUGE_BYTES));
+}
+
+int memory_start(unsigned reactors, size_t bytes, struct fail *fail)
+{
+	assert(reactors <= ARENAS_MAX);
+	for (unsigned i = 0; i < reactors; i++) {
+		assert(!arenas[i]);
+		arenas[i] = arena_create(bytes);
+		if (!arenas[i]) {
+			memory_stop();
+			return fail_set(fail, ENOMEM,
+				"no memory for %zu MiB of I/O buffers on each of %u cores: give fewer "
+				"cores, or less with --buffers",
+				bytes >> 20, reactors);
+		}
+	}
+	return 0;
+}
+
+void memory_stop(void)
+{
+	for (unsigned i = 0; i < ARENAS_MAX; i++) {
+		if (arenas[i])
+			arena_destroy(arenas[i]);
+		arenas[i] = NULL;
+	}
+}
+
+struct arena *memory_arena(unsigned reactor_index)
+{
+	assert(reactor_index < ARENAS_MAX && arenas[reactor_index]);
+	return arenas[reactor_index];
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One array on one reactor: the data path's state. No locks: everything here belongs to the
+ * reactor's thread; shards talk to each other by messages.
+ *
+ *	io --> request --+--> slice --direct--> member                (healthy reads, RAID 0)
+ *	                 |
+ *	                 +--> slice ==message==> owner's shard --> op (writes, degraded reads)
+ *
+ * A request is one io of the array's user. A slice is the part of it inside one stripe and window.
+ * An op carries one or more adjoining slices through the engine. All three come from pools that are
+ * filled when the array is created; who finds a pool empty waits in a list of the shard.
+ */
+#ifndef RAID_SHARD_H
+#define RAID_SHARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "block/blockdev.h"
+#include "raid/array.h"
+#include "raid/geometry.h"
+#include "raid/member.h"
+#include "raid/plan.h"
+#include "reactor/reactor.h"
+
+struct request {
+	struct io *io;
+	struct shard *shard;
+	uint32_t next;	   /* first block of io that no slice covers yet */
+	uint32_t next_row; /* first row of that stripe that no slice covers yet */
+	uint32_t pending;  /* slices on their way, and one while slices are still being made */
+	int status;	   /* the first error */
+	struct list_node link;
+};
+
+struct slice {
+	struct message message; /* to the owner's shard, and back */
+	struct request *request;
+	uint64_t stripe;
+	uint32_t first, end;   /* of the stripe's data, in blocks */
+	uint32_t io_block;     /* where `first` stands in the request's io */
+	uint32_t row_first, row_end; /* the window */
+	uint32_t avoid;	       /* columns that were read in vain */
+	unsigned column;       /* direct: which column is read or written */
+	int status;
+	struct io io; /* direct: the member's part */
+	struct list_node link;
+};
+
+enum op_state {
+	OP_FREE,
+	OP_GATHERING, /* may still be joined; starts at the end of the turn */
+	OP_LOCKED_OUT, /* waits for earlier ops on the same rows */
+	OP_STARVED,   /* waits for memory */
+	OP_READING,
+	OP_WRITING,
+	OP_UNSETTLED, /* done, but a member that it left out is not known to be lost everywhere */
+	OP_STATES,
+};
+
+/* What an op does; decided when it is planned. */
+enum op_work {
+	OP_READ,
+	OP_WRITE,
+	OP_CLEAR, /* zeroes or discards whole rows on every column: parity of zeros is zero */
+};
+
+struct op_io {
+	struct io io;
+	struct iovec iov;
+	struct op *op;
+	unsigned column;
+};
+
+struct op {
+	enum op_state state;
+	enum op_work work;
+	enum io_kind kind; /* of its slices */
+	bool fua, may_unmap;
+	bool exclusive; /* the row lock's mode */
+	struct shard *shard;
+	struct list slices; /* ascending and adjoining */
+	uint64_t stripe;
+	uint32_t first, end, row_first, row_end; /* as in slice */
+	uint32_t avoid;	   /* columns that were read in vain */
+	uint32_t left_out; /* members that a write of this op did not reach */
+	uint32_t pending;
+	uint32_t read_errors; /* columns */
+	int status;
+	struct plan plan;
+	char *memory; /* from the reactor's arena */
+	/* Per column, from plan.row on: what was on the member (or the parity), and the new data. */
+	char *old[RAID_MEMBERS_MAX], *new[RAID_MEMBERS_MAX];
+	struct list_node bucket; /* in the shard's row locks */
+	struct list_node link;	 /* in the list that its state names */
+	unsigned ios_used;
+	struct op_io *ios;
+};
+
+/* Row locks: ops by stripe and window, in order of arrival. raid/stripe.c */
+struct stripe_table {
+	unsigned mask;
+	struct list *buckets;
+};
+
+struct shard {
+	struct blockdev_queue queue; /* the array's face on this reactor */
+	struct array *array;
+	struct reactor *reactor;
+	unsigned index;
+	struct poller poller;
+	struct blockdev_queue *members[RAID_MEMBERS_MAX];
+
+	uint32_t lost, settled; /* members; raid/member.h */
+	struct loss losses[RAID_MEMBERS_MAX];
+	struct loss settles[RAID_MEMBERS_MAX];
+	/* Home's shard only. */
+	uint32_t announced;
+	unsigned acks[RAID_MEMBERS_MAX];
+
+	struct stripe_table stripes;
+	struct list requests, slices, ops; /* free ones */
+	struct list held_ios;	    /* of struct io: no request is free, or the array is paused */
+	struct list cutting;	    /* of struct request: waits for slices */
+	struct list opless;	    /* of struct slice: waits for an op */
+	struct list gathering;	    /* of struct op */
+	struct list runnable;	    /* of struct op: locked out no longer */
+	struct list starved;	    /* of struct op */
+	struct list unsettled;	    /* of struct op */
+	struct list broken_reads;   /* of struct slice: direct reads that failed */
+	bool paused;
+	unsigned requests_busy, ops_busy;
+
+	struct array_counters counters;
+	struct member_counters member_counters[RAID_MEMBERS_MAX];
+
+	void *request_pool, *slice_pool, *op_pool, *op_io_pool;
+};
+
+/* Whether the member has a place in the stripe's readable set. */
+static inline uint32_t shard_lost_columns(const struct shard *shard, const struct geometry *geometry,
+	uint64_t stripe)
+{
+	return shard->lost ? geometry_columns(geometry, stripe, shard->lost) : 0;
+}
+
+/* raid/request.c */
+void request_submit(struct blockdev_queue *queue, struct io *io);
+/* Gives io's that wait, requests and slices what has become free; returns how much was done. */
+unsigned request_continue(struct shard *shard);
+/* The slice is done; from the shard that carried it out. */
+void slice_complete(struct slice *slice, int status);
+
+/* raid/op.c */
+/* Takes a slice into an op of this shard, the owner of its stripe. */
+void op_take(struct shard *shard, struct slice *slice);
+/* Starts what gathered in this turn and what need not wait any longer. */
+unsigned op_continue(struct shard *shard);
+/* Finishes ops that waited for a loss to be settled. */
+void op_settled(struct shard *shard);
+
+/* raid/stripe.c */
+int stripe_table_init(struct stripe_table *table, unsigned ops);
+void stripe_table_destroy(struct stripe_table *table);
+/* Enters op; true: it has its rows, false: it is granted later, by stripe_unlock() of another. */
+bool stripe_lock(struct stripe_table *table, struct op *op);
+/* Leaves; ops that have their rows now are moved to `granted`. */
+void stripe_unlock(struct stripe_table *table, struct op *op, struct list *granted);
+
+#endif

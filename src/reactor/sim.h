@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A group of reactors for simulation: all run in the calling thread, over a virtual clock that
+ * moves only when nothing else can. Which reactor runs next, and how late a message arrives, comes
+ * from the seed: one seed is one run, to the bit.
+ *
+ * The calling thread is the control thread: reactor_call() steps the simulation until the call has
+ * run.
+ */
+#ifndef REACTOR_SIM_H
+#define REACTOR_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "reactor/reactor.h"
+
+struct reactor_group *reactor_sim_create(unsigned reactors, uint64_t seed);
+void reactor_sim_destroy(struct reactor_group *group);
+
+/* One turn of one reactor, or one step of the clock. False: nothing will ever happen again unless
+ * someone outside does something. */
+bool reactor_sim_step(struct reactor_group *group);
+
+/* Steps until *flag, or until nothing more happens. Returns *flag. */
+bool reactor_sim_until(struct reactor_group *group, const bool *flag);
+
+uint64_t reactor_sim_now_ns(const struct reactor_group *group);
+
+#endif
