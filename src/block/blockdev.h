@@ -29,7 +29,8 @@ struct blockdev {
 	char name[BLOCKDEV_NAME_BYTES];
 	uint32_t block_bytes;	/* 512 or 4096 */
 	uint64_t blocks;
-	uint32_t best_blocks;	/* requests of multiples of this are fastest; 0: no preference */
+	uint32_t best_blocks;	/* writes of multiples of this are fastest; 0: no preference */
+	uint32_t chunk_blocks;	/* requests within multiples of this are not split; 0: likewise */
 	bool volatile_cache;	/* completed writes need a FLUSH to be stable */
 	bool discard_zeroes;	/* discarded blocks read as zeros */
 	char user[BLOCKDEV_USER_BYTES]; /* who has claimed it, "" nobody; control lock */

@@ -178,6 +178,7 @@ static void init_dev(struct array *array)
 		.block_bytes = geometry->block_bytes,
 		.blocks = geometry->stripes * geometry->stripe_blocks,
 		.best_blocks = geometry->stripe_blocks,
+		.chunk_blocks = array->config.chunk_bytes / geometry->block_bytes,
 	};
 	snprintf(array->dev.name, sizeof(array->dev.name), "%s", array->config.name);
 	array->members_clear = true;

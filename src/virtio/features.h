@@ -83,7 +83,7 @@ struct virtio_blk_config {
 	le32 max_write_zeroes_seg;
 	uint8_t write_zeroes_may_unmap;
 	uint8_t unused1[3];
-};
+} __attribute__((packed));
 static_assert(sizeof(struct virtio_blk_config) == 60, "VIRTIO 1.2, 5.2.4, up to unused1");
 
 #endif

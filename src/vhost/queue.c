@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vhost/queue.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+
+/* Writes to the front end's descriptor. It was made non-blocking when it came: a counter that is
+ * full, or a pipe, has something to be read already. */
+static void signal_fd(int fd)
+{
+	uint64_t one = 1;
+
+	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* The ring makes no sense: it is not touched any more. What is in flight is completed towards the
+ * members, and forgotten. */
+static void break_queue(struct queue *queue, const struct fail *fail)
+{
+	queue->broken = true;
+	snprintf(queue->reason, sizeof(queue->reason), "%s", fail->text);
+	atomic_fetch_add(&queue->device->broken, 1);
+	log_warning("event=VhostQueueBroken controller=%s reason=\"%s\" effect=\"this queue stops; the "
+		    "guest must reset the device\"",
+		queue->device->controller, fail->text);
+	signal_fd(queue->error_fd);
+}
+
+void queue_complete(struct queue_request *request, enum virtio_blk_status status)
+{
+	struct queue *queue = request->queue;
+
+	queue->in_flight--;
+	queue->parked = false;
+	if (status != VIRTIO_BLK_S_OK)
+		queue->counters.errors++;
+	list_push_front(&queue->free, &request->io.link);
+	if (queue->broken)
+		return;
+	if (request->status)
+		*request->status = (uint8_t)status;
+	split_put(&queue->ring, request->chain.head, request->written + (request->status != NULL));
+}
+
+/* Takes a batch of chains and starts them. */
+static unsigned take_batch(struct queue *queue)
+{
+	struct fail fail;
+	unsigned taken = 0;
+
+	while (taken < QUEUE_BATCH) {
+		struct list_node *node = list_first(&queue->free);
+		struct queue_request *request;
+		int result;
+
+		if (!node) {
+			queue->parked = true;
+			break;
+		}
+		request = container_of(container_of(node, struct io, link), struct queue_request, io);
+		result = split_take(&queue->ring, queue->device->memory, &request->chain, &fail);
+		if (result < 0)
+			break_queue(queue, &fail);
+		if (result <= 0)
+			break;
+		list_remove(node);
+		queue->in_flight++;
+		queue->counters.requests++;
+		taken++;
+		blk_execute(request);
+	}
+	return taken;
+}
+
+static unsigned queue_poll(struct poller *poller)
+{
+	struct queue *queue = container_of(poller, struct queue, poller);
+	struct fail fail;
+	unsigned work;
+
+	if (queue->broken)
+		return 0;
+	if (atomic_load_explicit(&queue->device->memory->cut, memory_order_relaxed)) {
+		fail_set(&fail, EFAULT, "the front end cut the guest's memory short");
+		break_queue(queue, &fail);
+		return 0;
+	}
+	work = take_batch(queue);
+	if (split_publish(&queue->ring)) {
+		queue->counters.notifications++;
+		signal_fd(queue->call_fd);
+	}
+	return work;
+}
+
+static bool queue_arm(struct poller *poller)
+{
+	struct queue *queue = container_of(poller, struct queue, poller);
+
+	if (queue->broken)
+		return true;
+	if (queue->kick_fd < 0)
+		return false; /* the driver does not notify: somebody has to look */
+	queue->sleeping = true;
+	/* A parked queue goes on when a request completes, not when the driver adds more. */
+	return split_want_notification(&queue->ring) || queue->parked;
+}
+
+static void queue_disarm(struct poller *poller)
+{
+	struct queue *queue = container_of(poller, struct queue, poller);
+
+	if (queue->sleeping && !queue->broken)
+		split_refuse_notification(&queue->ring);
+	queue->sleeping = false;
+}
+
+static int start_on_reactor(void *argument)
+{
+	struct queue *queue = argument;
+
+	if (queue->kick_fd >= 0 && reactor_watch(queue->reactor, queue->kick_fd))
+		return -EINVAL;
+	split_refuse_notification(&queue->ring);
+	poller_add(queue->reactor, &queue->poller);
+	return 0;
+}
+
+static int allocate_requests(struct queue *queue)
+{
+	unsigned count = MIN((unsigned)queue->ring.size, (unsigned)QUEUE_REQUESTS_MAX);
+
+	queue->requests = calloc(count, sizeof(queue->requests[0]));
+	if (!queue->requests)
+		return -ENOMEM;
+	list_init(&queue->free);
+	for (unsigned i = 0; i < count; i++) {
+		queue->requests[i].queue = queue;
+		list_push_back(&queue->free, &queue->requests[i].io.link);
+	}
+	queue->request_count = count;
+	return 0;
+}
+
+int queue_start(struct queue *queue, struct fail *fail)
+{
+	int error;
+
+	assert(!queue->running && queue->ring.descriptors && queue->device->memory);
+	queue->poller = (struct poller){queue_poll, queue_arm, queue_disarm, {NULL, NULL}};
+	queue->broken = queue->sleeping = queue->parked = false;
+	queue->ring.published_used = queue->ring.next_used;
+	queue->in_flight = 0;
+	if (allocate_requests(queue))
+		return fail_set(fail, ENOMEM, "no memory for the requests of a queue");
+	error = blockdev_open_queue(queue->device->dev, queue->reactor, &queue->blocks, fail);
+	if (error)
+		goto free_requests;
+	error = reactor_call(queue->reactor, start_on_reactor, queue);
+	if (error) {
+		error = fail_set(fail, -error, "the kick descriptor cannot be waited for");
+		goto close_queue;
+	}
+	queue->running = true;
+	return 0;
+
+close_queue:
+	blockdev_close_queue(queue->blocks);
+free_requests:
+	free(queue->requests);
+	queue->requests = NULL;
+	return error;
+}
+
+static int park_on_reactor(void *argument)
+{
+	struct queue *queue = argument;
+
+	poller_remove(&queue->poller);
+	if (queue->kick_fd >= 0)
+		reactor_unwatch(queue->reactor, queue->kick_fd);
+	return 0;
+}
+
+/* 1: something is still in flight. */
+static int drained_on_reactor(void *argument)
+{
+	struct queue *queue = argument;
+
+	if (queue->in_flight)
+		return 1;
+	if (!queue->broken && split_publish(&queue->ring))
+		signal_fd(queue->call_fd);
+	return 0;
+}
+
+void queue_stop(struct queue *queue)
+{
+	if (!queue->running)
+		return;
+	reactor_call(queue->reactor, park_on_reactor, queue);
+	while (reactor_call(queue->reactor, drained_on_reactor, queue))
+		usleep(50);
+	if (queue->broken)
+		atomic_fetch_sub(&queue->device->broken, 1);
+	blockdev_close_queue(queue->blocks);
+	free(queue->requests);
+	queue->requests = NULL;
+	queue->running = false;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One virtqueue of a virtio-blk device, served by one reactor.
+ *
+ *	SET_VRING_*: session thread          reactor
+ *	queue_start() -------------------->  poll: take chains -> request -> io_submit()
+ *	                                           done -> used element; publish, notify
+ *	queue_stop() <---------------------  drained: nothing in flight
+ *
+ * While a queue runs it belongs to its reactor; otherwise to the session's thread. The spread of
+ * queues over reactors is the session's choice.
+ */
+#ifndef VHOST_QUEUE_H
+#define VHOST_QUEUE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "block/blockdev.h"
+#include "reactor/reactor.h"
+#include "vhost/narrow.h"
+#include "virtio/features.h"
+#include "virtio/split.h"
+
+enum {
+	QUEUE_REQUESTS_MAX = 128, /* in flight per queue */
+	QUEUE_BATCH = 32,	  /* chains taken in one poll */
+	QUEUE_CLEAR_SEGMENTS = 16, /* ranges of one DISCARD or WRITE_ZEROES */
+	QUEUE_CLEAR_SECTORS = 64 << 11, /* of one range: 64 MiB */
+};
+
+struct queue;
+
+struct queue_request {
+	struct io io;
+	struct narrow_job narrow; /* while io is not whole blocks */
+	struct queue *queue;
+	uint8_t *status;     /* in guest memory; NULL: there is no place for it */
+	uint32_t written;    /* bytes for the used element, without the status */
+	unsigned clears, next_clear; /* DISCARD, WRITE_ZEROES: ranges, and the next to be done */
+	struct {
+		uint64_t sector;
+		uint32_t sectors;
+		bool unmap;
+	} clear[QUEUE_CLEAR_SEGMENTS];
+	struct virtq_chain chain;
+};
+
+struct queue_counters {
+	uint64_t requests, notifications, kicks_wanted, errors;
+};
+
+/* What all queues of a session share; constant while any queue runs, except writeback. */
+struct queue_device {
+	const char *controller; /* name, for the log */
+	char serial[VIRTIO_BLK_ID_BYTES];
+	struct blockdev *dev;
+	bool read_only;
+	uint64_t features;	/* as negotiated */
+	atomic_bool writeback;
+	struct guest_memory *memory;
+	struct narrow *narrow;
+	atomic_uint broken; /* queues that broke */
+};
+
+struct queue {
+	struct queue_device *device;
+	struct reactor *reactor;
+	struct poller poller;
+	struct split_queue ring;
+	struct blockdev_queue *blocks; /* the volume, on this reactor */
+	int kick_fd, call_fd, error_fd; /* -1: none */
+	bool running, broken;
+	bool sleeping; /* armed: the driver's notification is wanted */
+	bool parked;   /* out of requests: takes no chains until one is done */
+	unsigned in_flight;
+	struct list free; /* of struct queue_request, by io.link */
+	struct queue_request *requests;
+	unsigned request_count;
+	struct queue_counters counters;
+	char reason[FAIL_TEXT_BYTES]; /* broken: why */
+};
+
+/* Starts serving: the ring's addresses, size, base and descriptors are set. Session thread. */
+int queue_start(struct queue *queue, struct fail *fail);
+/* Stops and waits until nothing is in flight; ring.next_available is then the base for a later
+ * start. Harmless when it does not run. Session thread. */
+void queue_stop(struct queue *queue);
+
+/* Ends the request with a virtio-blk status. On the queue's reactor. vhost/blk.c calls it. */
+void queue_complete(struct queue_request *request, enum virtio_blk_status status);
+
+/* vhost/blk.c: carries out what the chain asks for. */
+void blk_execute(struct queue_request *request);
+
+#endif

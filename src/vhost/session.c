@@ -1,0 +1,767 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vhost/session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/cleanup.h"
+#include "vhost/config.h"
+
+#define PROTOCOL_FEATURES                                                                      \
+	(VHOST_PROTOCOL_MQ | VHOST_PROTOCOL_REPLY_ACK | VHOST_PROTOCOL_CONFIG |                \
+		VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS)
+
+#define CURE_SHARED_MEMORY                                                                     \
+	"start QEMU with -object memory-backend-memfd,id=mem,size=...,share=on "               \
+	"-numa node,memdev=mem, and see braid vhost args"
+
+/* A message as it was read; a handler that answers changes payload and sets reply_bytes. */
+struct message_in {
+	struct vhost_header header;
+	union vhost_payload payload;
+	uint32_t reply_bytes;
+	int fds[VHOST_FDS_MAX];
+	unsigned fd_count;
+};
+
+/* --- rings ----------------------------------------------------------------------------------- */
+
+static bool ring_complete(const struct session *session, const struct session_ring *ring)
+{
+	return ring->started && ring->enabled && ring->addressed && ring->queue.ring.size &&
+	       session->device.memory;
+}
+
+/* Finds the ring in the guest's memory. */
+static int ring_map(struct session *session, struct session_ring *ring, struct fail *fail)
+{
+	const struct vhost_vring_address *address = &ring->address;
+	const struct guest_memory *memory = session->device.memory;
+	struct split_queue *split = &ring->queue.ring;
+
+	if (!memory->count)
+		return fail_set(fail, EINVAL, "the guest's memory is not shared with braid: %s",
+			CURE_SHARED_MEMORY);
+	if (address->descriptors % 16 || address->available % 2 || address->used % 4)
+		return fail_set(fail, EINVAL, "a virtqueue is not aligned (VIRTIO 1.2, 2.7)");
+	split->descriptors = guest_memory_find_user(memory, address->descriptors,
+		virtq_desc_bytes(split->size));
+	split->available = guest_memory_find_user(memory, address->available,
+		virtq_avail_bytes(split->size));
+	split->used = guest_memory_find_user(memory, address->used, virtq_used_bytes(split->size));
+	if (!split->descriptors || !split->available || !split->used)
+		return fail_set(fail, EFAULT, "a virtqueue is not in the guest's shared memory: %s",
+			CURE_SHARED_MEMORY);
+	split->event_idx = session->device.features & VIRTIO_F_EVENT_IDX;
+	split->indirect = session->device.features & VIRTIO_F_INDIRECT_DESC;
+	split->next_available = ring->base;
+	split->next_used = le16_get(split->used->index);
+	return 0;
+}
+
+static void ring_stop(struct session_ring *ring)
+{
+	if (!ring->queue.running)
+		return;
+	queue_stop(&ring->queue);
+	ring->base = ring->queue.ring.next_available;
+}
+
+/* Starts a ring that has all it needs and does not run. */
+static int ring_apply(struct session *session, struct session_ring *ring, struct fail *fail)
+{
+	int error;
+
+	if (ring->queue.running || !ring_complete(session, ring))
+		return 0;
+	error = ring_map(session, ring, fail);
+	return error ? error : queue_start(&ring->queue, fail);
+}
+
+static void stop_all(struct session *session)
+{
+	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++)
+		ring_stop(&session->rings[i]);
+}
+
+static int apply_all(struct session *session, struct fail *fail)
+{
+	int error = 0;
+
+	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX && !error; i++)
+		error = ring_apply(session, &session->rings[i], fail);
+	return error;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* The ring that a message names, or NULL with a sentence. */
+static struct session_ring *ring_of(struct session *session, uint64_t index, struct fail *fail)
+{
+	if (index < CONTROLLER_QUEUES_MAX)
+		return &session->rings[index];
+	fail_set(fail, EINVAL, "queue %llu of %d", (unsigned long long)index, CONTROLLER_QUEUES_MAX);
+	return NULL;
+}
+
+/* --- handlers: features ---------------------------------------------------------------------- */
+
+static int reply_u64(struct message_in *message, uint64_t value)
+{
+	message->payload.u64 = value;
+	message->reply_bytes = sizeof(value);
+	return 0;
+}
+
+static int get_features(struct session *session, struct message_in *message, struct fail *fail)
+{
+	(void)fail;
+	return reply_u64(message, config_features(session->config->read_only));
+}
+
+static int set_features(struct session *session, struct message_in *message, struct fail *fail)
+{
+	uint64_t features = message->payload.u64;
+
+	if (features & ~config_features(session->config->read_only))
+		return fail_set(fail, EINVAL, "features 0x%llx were not all offered",
+			(unsigned long long)features);
+	stop_all(session);
+	session->device.features = features;
+	session->features_set = true;
+	if (!(features & VHOST_F_PROTOCOL_FEATURES)) /* 66 */
+		for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++)
+			session->rings[i].enabled = true;
+	return apply_all(session, fail);
+}
+
+static int get_protocol_features(struct session *session, struct message_in *message,
+	struct fail *fail)
+{
+	(void)session, (void)fail;
+	return reply_u64(message, PROTOCOL_FEATURES);
+}
+
+static int set_protocol_features(struct session *session, struct message_in *message,
+	struct fail *fail)
+{
+	if (message->payload.u64 & ~PROTOCOL_FEATURES)
+		return fail_set(fail, EINVAL, "protocol features 0x%llx were not all offered",
+			(unsigned long long)message->payload.u64);
+	session->protocol_features = message->payload.u64;
+	return 0;
+}
+
+static int get_queue_num(struct session *session, struct message_in *message, struct fail *fail)
+{
+	(void)session, (void)fail;
+	return reply_u64(message, CONTROLLER_QUEUES_MAX);
+}
+
+static int get_max_mem_slots(struct session *session, struct message_in *message,
+	struct fail *fail)
+{
+	(void)session, (void)fail;
+	return reply_u64(message, GUEST_REGIONS_MAX);
+}
+
+static int nothing(struct session *session, struct message_in *message, struct fail *fail)
+{
+	(void)session, (void)message, (void)fail;
+	return 0;
+}
+
+/* 91: rings are disabled. */
+static int reset_owner(struct session *session, struct message_in *message, struct fail *fail)
+{
+	(void)message, (void)fail;
+	stop_all(session);
+	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++)
+		session->rings[i].enabled = session->rings[i].started = false;
+	return 0;
+}
+
+/* --- handlers: memory ------------------------------------------------------------------------ */
+
+static int add_region(struct guest_memory *memory, const struct vhost_region *wire, int *fd,
+	struct fail *fail)
+{
+	struct guest_region region = {
+		.guest_address = wire->guest_address,
+		.user_address = wire->user_address,
+		.bytes = wire->bytes,
+	};
+	int taken = *fd;
+
+	*fd = -1;
+	return guest_memory_add(memory, &region, taken, wire->file_offset, fail);
+}
+
+/* 74: the new table takes the place of the old one, whole or not at all. */
+static int set_mem_table(struct session *session, struct message_in *message, struct fail *fail)
+{
+	struct vhost_mem_table *table = &message->payload.table;
+	struct guest_memory *memory, *old = session->device.memory;
+	int error = 0;
+
+	if (!table->regions || !message->fd_count)
+		return fail_set(fail, EINVAL, "the front end shares no memory: %s", CURE_SHARED_MEMORY);
+	if (table->regions > VHOST_TABLE_REGIONS_MAX || table->regions != message->fd_count)
+		return fail_set(fail, EINVAL, "%u regions of memory with %u descriptors",
+			table->regions, message->fd_count);
+	memory = guest_memory_create();
+	if (!memory)
+		return fail_set(fail, ENOMEM, "no memory for a table of guest memory");
+	for (unsigned i = 0; i < table->regions && !error; i++)
+		error = add_region(memory, &table->region[i], &message->fds[i], fail);
+	if (error) {
+		guest_memory_destroy(memory);
+		return error;
+	}
+	stop_all(session);
+	session->device.memory = memory;
+	if (old)
+		guest_memory_destroy(old);
+	return apply_all(session, fail);
+}
+
+static int add_mem_reg(struct session *session, struct message_in *message, struct fail *fail)
+{
+	int error, applied;
+
+	if (message->fd_count != 1)
+		return fail_set(fail, EINVAL, "ADD_MEM_REG with %u descriptors", message->fd_count);
+	if (!session->device.memory)
+		session->device.memory = guest_memory_create();
+	if (!session->device.memory)
+		return fail_set(fail, ENOMEM, "no memory for a table of guest memory");
+	stop_all(session);
+	error = add_region(session->device.memory, &message->payload.single.region,
+		&message->fds[0], fail);
+	applied = apply_all(session, error ? NULL : fail);
+	return error ? error : applied;
+}
+
+static int rem_mem_reg(struct session *session, struct message_in *message, struct fail *fail)
+{
+	const struct vhost_region *wire = &message->payload.single.region;
+	struct guest_region region = {
+		.guest_address = wire->guest_address,
+		.user_address = wire->user_address,
+		.bytes = wire->bytes,
+	};
+
+	if (!session->device.memory)
+		return fail_set(fail, ENOENT, "REM_MEM_REG without memory");
+	stop_all(session);
+	if (guest_memory_remove(session->device.memory, &region)) {
+		apply_all(session, NULL);
+		return fail_set(fail, ENOENT, "REM_MEM_REG of a region that is not there");
+	}
+	/* 44: a ring that lay in the region stays stopped. */
+	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++)
+		if (ring_apply(session, &session->rings[i], NULL))
+			session->rings[i].started = false;
+	return 0;
+}
+
+/* --- handlers: rings ------------------------------------------------------------------------- */
+
+static int set_vring_num(struct session *session, struct message_in *message, struct fail *fail)
+{
+	struct session_ring *ring = ring_of(session, message->payload.state.index, fail);
+	uint32_t size = message->payload.state.number;
+
+	if (!ring)
+		return -EINVAL;
+	if (!is_power_of_two(size) || size > VIRTQUEUE_SIZE_MAX)
+		return fail_set(fail, EINVAL, "a virtqueue of %u entries", size);
+	ring_stop(ring);
+	ring->queue.ring.size = (uint16_t)size;
+	return ring_apply(session, ring, fail);
+}
+
+static int set_vring_addr(struct session *session, struct message_in *message, struct fail *fail)
+{
+	struct session_ring *ring = ring_of(session, message->payload.address.index, fail);
+
+	if (!ring)
+		return -EINVAL;
+	ring_stop(ring);
+	ring->address = message->payload.address;
+	ring->addressed = true;
+	return ring_apply(session, ring, fail);
+}
+
+/* 71 */
+static int set_vring_base(struct session *session, struct message_in *message, struct fail *fail)
+{
+	struct session_ring *ring = ring_of(session, message->payload.state.index, fail);
+
+	if (!ring)
+		return -EINVAL;
+	if (ring->queue.running || message->payload.state.number > UINT16_MAX)
+		return fail_set(fail, EINVAL, "SET_VRING_BASE %u of a ring that %s",
+			message->payload.state.number, ring->queue.running ? "runs" : "is split");
+	ring->base = (uint16_t)message->payload.state.number;
+	return 0;
+}
+
+/* 69: drained before it is answered. */
+static int get_vring_base(struct session *session, struct message_in *message, struct fail *fail)
+{
+	struct session_ring *ring = ring_of(session, message->payload.state.index, fail);
+
+	if (!ring)
+		return -EINVAL;
+	ring_stop(ring);
+	ring->started = false;
+	close_fd(&ring->queue.kick_fd);
+	message->payload.state.number = ring->base;
+	message->reply_bytes = sizeof(message->payload.state);
+	return 0;
+}
+
+/* An eventfd or a pipe, made non-blocking: nothing that a write could wait on. */
+static int check_event_fd(int fd, struct fail *fail)
+{
+	struct stat status;
+
+	if (fstat(fd, &status) || (status.st_mode & S_IFMT && !S_ISFIFO(status.st_mode)))
+		return fail_set(fail, EINVAL, "a notification descriptor is neither an eventfd nor a pipe");
+	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK))
+		return fail_set(fail, errno, "a notification descriptor cannot be made non-blocking");
+	return 0;
+}
+
+/* 72: the descriptor that comes with a message takes the place of the old one; bit 8: none. */
+static int take_event_fd(struct message_in *message, int *place, struct fail *fail)
+{
+	bool none = message->payload.u64 & VHOST_VRING_NO_FD;
+	int error;
+
+	if (message->fd_count != (none ? 0 : 1))
+		return fail_set(fail, EINVAL, "a notification message with %u descriptors",
+			message->fd_count);
+	if (!none) {
+		error = check_event_fd(message->fds[0], fail);
+		if (error)
+			return error;
+	}
+	close_fd(place);
+	if (!none) {
+		*place = message->fds[0];
+		message->fds[0] = -1;
+	}
+	return 0;
+}
+
+static struct session_ring *notified_ring(struct session *session, struct message_in *message,
+	struct fail *fail)
+{
+	if (message->payload.u64 & ~(VHOST_VRING_INDEX_MASK | VHOST_VRING_NO_FD)) {
+		fail_set(fail, EINVAL, "queue 0x%llx", (unsigned long long)message->payload.u64);
+		return NULL;
+	}
+	return ring_of(session, message->payload.u64 & VHOST_VRING_INDEX_MASK, fail);
+}
+
+static int set_vring_kick(struct session *session, struct message_in *message, struct fail *fail)
+{
+	struct session_ring *ring = notified_ring(session, message, fail);
+	int error;
+
+	if (!ring)
+		return -EINVAL;
+	ring_stop(ring);
+	error = take_event_fd(message, &ring->queue.kick_fd, fail);
+	if (error)
+		return error;
+	ring->started = true;
+	return ring_apply(session, ring, fail);
+}
+
+static int set_vring_call(struct session *session, struct message_in *message, struct fail *fail)
+{
+	struct session_ring *ring = notified_ring(session, message, fail);
+	int error;
+
+	if (!ring)
+		return -EINVAL;
+	ring_stop(ring);
+	error = take_event_fd(message, &ring->queue.call_fd, fail);
+	/* Whoever waits on the new descriptor may have missed a notification on the old one. */
+	if (!error && ring->queue.call_fd >= 0) {
+		uint64_t one = 1;
+
+		if (ring->started && write(ring->queue.call_fd, &one, sizeof(one)) < 0)
+			assert(errno == EAGAIN || errno == EPIPE);
+	}
+	return error ? error : ring_apply(session, ring, fail);
+}
+
+static int set_vring_err(struct session *session, struct message_in *message, struct fail *fail)
+{
+	struct session_ring *ring = notified_ring(session, message, fail);
+	int error;
+
+	if (!ring)
+		return -EINVAL;
+	ring_stop(ring);
+	error = take_event_fd(message, &ring->queue.error_fd, fail);
+	return error ? error : ring_apply(session, ring, fail);
+}
+
+static int set_vring_enable(struct session *session, struct message_in *message,
+	struct fail *fail)
+{
+	struct session_ring *ring = ring_of(session, message->payload.state.index, fail);
+
+	if (!ring)
+		return -EINVAL;
+	if (message->payload.state.number > 1)
+		return fail_set(fail, EINVAL, "SET_VRING_ENABLE to %u", message->payload.state.number);
+	ring->enabled = message->payload.state.number;
+	if (!ring->enabled)
+		ring_stop(ring);
+	return ring_apply(session, ring, fail);
+}
+
+/* --- handlers: configuration space ------------------------------------------------------------ */
+
+enum { CONFIG_HEADER_BYTES = offsetof(struct vhost_config, region) };
+
+static int check_config(const struct message_in *message, struct fail *fail)
+{
+	const struct vhost_config *config = &message->payload.config;
+
+	if (!config->bytes || config->offset > VHOST_CONFIG_BYTES_MAX ||
+		config->bytes > VHOST_CONFIG_BYTES_MAX - config->offset ||
+		message->header.payload_bytes != CONFIG_HEADER_BYTES + config->bytes)
+		return fail_set(fail, EINVAL, "configuration space %u+%u", config->offset,
+			config->bytes);
+	return 0;
+}
+
+static int get_config(struct session *session, struct message_in *message, struct fail *fail)
+{
+	struct vhost_config *config = &message->payload.config;
+	uint8_t space[VHOST_CONFIG_BYTES_MAX] = {0};
+	int error = check_config(message, fail);
+
+	if (error)
+		return error;
+	static_assert(sizeof(struct virtio_blk_config) <= VHOST_CONFIG_BYTES_MAX, "fits");
+	config_fill((struct virtio_blk_config *)space, session->config->dev,
+		atomic_load(&session->device.writeback));
+	memcpy(config->region, space + config->offset, config->bytes);
+	message->reply_bytes = message->header.payload_bytes;
+	return 0;
+}
+
+/* 80: only `writeback` can be written. */
+static int set_config(struct session *session, struct message_in *message, struct fail *fail)
+{
+	const struct vhost_config *config = &message->payload.config;
+	int error = check_config(message, fail);
+
+	if (error)
+		return error;
+	if (config->flags & ~VHOST_CONFIG_MIGRATION)
+		return fail_set(fail, EINVAL, "SET_CONFIG with flags 0x%x", config->flags);
+	if (config->flags & VHOST_CONFIG_MIGRATION)
+		return 0;
+	if (config->offset != offsetof(struct virtio_blk_config, writeback) || config->bytes != 1 ||
+		config->region[0] > 1)
+		return fail_set(fail, EPERM, "configuration space %u+%u is read-only", config->offset,
+			config->bytes);
+	atomic_store(&session->device.writeback, config->region[0]);
+	return 0;
+}
+
+/* --- the table -------------------------------------------------------------------------------- */
+
+enum { ANY_BYTES = UINT32_MAX };
+
+static const struct {
+	const char *name;
+	int (*handle)(struct session *session, struct message_in *message, struct fail *fail);
+	uint32_t payload_bytes;
+	unsigned fds_max;
+} table[VHOST_REQUEST_COUNT] = {
+	/* clang-format off */
+#define ROW(request, handler, bytes, fds) [VHOST_##request] = {#request, handler, bytes, fds}
+	ROW(GET_FEATURES,          get_features,          0,   0),
+	ROW(SET_FEATURES,          set_features,          8,   0),
+	ROW(SET_OWNER,             nothing,               0,   0),
+	ROW(RESET_OWNER,           reset_owner,           0,   0),
+	ROW(SET_MEM_TABLE,         set_mem_table,         ANY_BYTES, VHOST_FDS_MAX),
+	ROW(SET_VRING_NUM,         set_vring_num,         8,   0),
+	ROW(SET_VRING_ADDR,        set_vring_addr,        40,  0),
+	ROW(SET_VRING_BASE,        set_vring_base,        8,   0),
+	ROW(GET_VRING_BASE,        get_vring_base,        8,   0),
+	ROW(SET_VRING_KICK,        set_vring_kick,        8,   1),
+	ROW(SET_VRING_CALL,        set_vring_call,        8,   1),
+	ROW(SET_VRING_ERR,         set_vring_err,         8,   1),
+	ROW(GET_PROTOCOL_FEATURES, get_protocol_features, 0,   0),
+	ROW(SET_PROTOCOL_FEATURES, set_protocol_features, 8,   0),
+	ROW(GET_QUEUE_NUM,         get_queue_num,         0,   0),
+	ROW(SET_VRING_ENABLE,      set_vring_enable,      8,   0),
+	ROW(GET_CONFIG,            get_config,            ANY_BYTES, 0),
+	ROW(SET_CONFIG,            set_config,            ANY_BYTES, 0),
+	ROW(GET_MAX_MEM_SLOTS,     get_max_mem_slots,     0,   0),
+	ROW(ADD_MEM_REG,           add_mem_reg,           sizeof(struct vhost_single_region), 1),
+	ROW(REM_MEM_REG,           rem_mem_reg,           sizeof(struct vhost_single_region), 1),
+#undef ROW
+	/* clang-format on */
+};
+
+/* --- reading and answering --------------------------------------------------------------------- */
+
+static int read_all(int fd, void *to, size_t bytes, struct fail *fail)
+{
+	char *at = to;
+
+	while (bytes) {
+		ssize_t count = recv(fd, at, bytes, 0);
+
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return fail_set(fail, ETIMEDOUT, "half a message, and then nothing");
+		if (count <= 0)
+			return fail_set(fail, ECONNRESET, "the front end has gone");
+		at += count;
+		bytes -= (size_t)count;
+	}
+	return 0;
+}
+
+static void take_fds(struct message_in *message, struct msghdr *header)
+{
+	for (struct cmsghdr *control = CMSG_FIRSTHDR(header); control;
+		control = CMSG_NXTHDR(header, control)) {
+		if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS)
+			continue;
+		message->fd_count = (unsigned)((control->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(message->fds, CMSG_DATA(control), message->fd_count * sizeof(int));
+	}
+}
+
+/* Reads header, descriptors and payload. */
+static int read_message(int fd, struct message_in *message, struct fail *fail)
+{
+	union {
+		char bytes[CMSG_SPACE(VHOST_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {&message->header, sizeof(message->header)};
+	struct msghdr header = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	ssize_t count;
+	int error;
+
+	do
+		count = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
+	while (count < 0 && errno == EINTR);
+	if (count <= 0)
+		return fail_set(fail, ECONNRESET, "the front end has gone");
+	take_fds(message, &header);
+	if (header.msg_flags & MSG_CTRUNC)
+		return fail_set(fail, EPROTO, "more than %d descriptors in one message", VHOST_FDS_MAX);
+	error = read_all(fd, (char *)&message->header + count, sizeof(message->header) - (size_t)count,
+		fail);
+	if (error)
+		return error;
+	if ((message->header.flags & VHOST_VERSION_MASK) != VHOST_VERSION ||
+		message->header.flags & VHOST_REPLY)
+		return fail_set(fail, EPROTO, "a header with flags 0x%x", message->header.flags);
+	if (message->header.payload_bytes > sizeof(message->payload))
+		return fail_set(fail, EMSGSIZE, "a payload of %u bytes", message->header.payload_bytes);
+	return read_all(fd, &message->payload, message->header.payload_bytes, fail);
+}
+
+/* 64: the payload is as long as the request says, and no descriptor comes uninvited. */
+static int check_message(const struct message_in *message, struct fail *fail)
+{
+	uint32_t request = message->header.request;
+
+	if (request >= VHOST_REQUEST_COUNT || !table[request].handle)
+		return fail_set(fail, EOPNOTSUPP, "request %u is not supported", request);
+	if (table[request].payload_bytes != ANY_BYTES &&
+		table[request].payload_bytes != message->header.payload_bytes)
+		return fail_set(fail, EMSGSIZE, "%s with %u bytes", table[request].name,
+			message->header.payload_bytes);
+	if (message->fd_count > table[request].fds_max)
+		return fail_set(fail, EPROTO, "%s with %u descriptors", table[request].name,
+			message->fd_count);
+	if (request == VHOST_SET_MEM_TABLE &&
+		(message->header.payload_bytes < 8 ||
+			message->header.payload_bytes !=
+				8 + (uint64_t)message->payload.table.regions * sizeof(struct vhost_region)) &&
+		message->header.payload_bytes != sizeof(struct vhost_mem_table))
+		return fail_set(fail, EMSGSIZE, "SET_MEM_TABLE of %u regions with %u bytes",
+			message->payload.table.regions, message->header.payload_bytes);
+	return 0;
+}
+
+static int answer(struct session *session, struct message_in *message, struct fail *fail)
+{
+	struct vhost_header header = {message->header.request, VHOST_VERSION | VHOST_REPLY,
+		message->reply_bytes};
+	struct iovec iov[] = {
+		{&header, sizeof(header)},
+		{&message->payload, message->reply_bytes},
+	};
+	struct msghdr reply = {.msg_iov = iov, .msg_iovlen = ARRAY_SIZE(iov)};
+
+	if (sendmsg(session->fd, &reply, MSG_NOSIGNAL) !=
+		(ssize_t)(sizeof(header) + message->reply_bytes))
+		return fail_set(fail, ECONNRESET, "the front end does not take its answer");
+	return 0;
+}
+
+/* Carries out a message that was read; answers it if it wants an answer. */
+static int dispatch(struct session *session, struct message_in *message, struct fail *fail)
+{
+	uint32_t request = message->header.request;
+	int error = check_message(message, fail);
+	bool supported = error != -EOPNOTSUPP;
+	bool wants_ack = message->header.flags & VHOST_NEED_REPLY &&
+			 session->protocol_features & VHOST_PROTOCOL_REPLY_ACK;
+
+	if (!error) {
+		LOCK_SCOPE(&session->lock);
+		error = table[request].handle(session, message, fail);
+	}
+	if (!error && message->reply_bytes)
+		return answer(session, message, fail);
+	if (error && supported)
+		fail_prefix(fail, "%s", table[request].name);
+	if (wants_ack) { /* 78, 92, 98 */
+		if (error)
+			log_warning("event=VhostRefused controller=%s reason=\"%s\"",
+				session->config->name, fail->text);
+		reply_u64(message, error != 0);
+		return answer(session, message, fail);
+	}
+	/* What nobody waits for and we do not know is passed over. */
+	return supported ? error : 0;
+}
+
+int session_message(struct session *session, struct fail *fail)
+{
+	struct message_in message = {.fds = {-1, -1, -1, -1, -1, -1, -1, -1}};
+	int error = read_message(session->fd, &message, fail);
+
+	if (!error)
+		error = dispatch(session, &message, fail);
+	for (unsigned i = 0; i < VHOST_FDS_MAX; i++)
+		close_fd(&message.fds[i]);
+	return error;
+}
+
+/* --- making and unmaking ----------------------------------------------------------------------- */
+
+/* The reactor of the i-th queue: the controller's cores in turn. */
+static struct reactor *reactor_of(const struct session *session, unsigned index)
+{
+	const struct cpumask *cores = &session->config->cores;
+	unsigned core = cpumask_next(cores, 0);
+
+	for (index %= cpumask_count(cores); index; index--)
+		core = cpumask_next(cores, core + 1);
+	return reactor_on_core(session->group, core);
+}
+
+int session_create(struct session **created, const struct controller_config *config,
+	struct reactor_group *group, int fd, struct fail *fail)
+{
+	struct timeval patience = {.tv_sec = 1};
+	struct session *session = calloc(1, sizeof(*session));
+	int error;
+
+	if (!session) {
+		close(fd);
+		return fail_set(fail, ENOMEM, "no memory for a session");
+	}
+	session->config = config;
+	session->group = group;
+	session->fd = fd;
+	session->device.controller = config->name;
+	session->device.dev = config->dev;
+	session->device.read_only = config->read_only;
+	atomic_store(&session->device.writeback, true);
+	memcpy(session->device.serial, config->serial,
+		strnlen(config->serial, sizeof(session->device.serial)));
+	pthread_mutex_init(&session->lock, NULL);
+	/* 42, 49: who stops in the middle of a message does not hold us up. */
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++) {
+		struct queue *queue = &session->rings[i].queue;
+
+		queue->device = &session->device;
+		queue->reactor = reactor_of(session, i);
+		queue->kick_fd = queue->call_fd = queue->error_fd = -1;
+	}
+	error = narrow_create(&session->device.narrow, config->dev, reactor_of(session, 0), fail);
+	if (error) {
+		close(fd);
+		free(session);
+		return error;
+	}
+	*created = session;
+	return 0;
+}
+
+void session_destroy(struct session *session)
+{
+	stop_all(session);
+	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++) {
+		close_fd(&session->rings[i].queue.kick_fd);
+		close_fd(&session->rings[i].queue.call_fd);
+		close_fd(&session->rings[i].queue.error_fd);
+	}
+	narrow_destroy(session->device.narrow);
+	if (session->device.memory)
+		guest_memory_destroy(session->device.memory);
+	close(session->fd);
+	pthread_mutex_destroy(&session->lock);
+	free(session);
+}
+
+void session_status(struct session *session, struct controller_status *status)
+{
+	LOCK_SCOPE(&session->lock);
+
+	status->features = session->device.features;
+	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++) {
+		const struct queue *queue = &session->rings[i].queue;
+
+		status->queues += queue->running;
+		status->requests += queue->counters.requests;
+		status->notifications += queue->counters.notifications;
+		status->errors += queue->counters.errors;
+		if (queue->running && queue->broken)
+			snprintf(status->trouble, sizeof(status->trouble), "queue %u stopped: %s", i,
+				queue->reason);
+	}
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One front end's connection: the vhost-user protocol as a table of messages. QEMU's
+ * docs/interop/vhost-user.rst; numbers in comments are those of VHOST.md.
+ *
+ * A ring runs when it has been started by SET_VRING_KICK, is enabled, and its addresses lie in the
+ * guest's memory. Messages change that; session_apply() then starts and stops rings.
+ *
+ * Belongs to the controller's thread.
+ */
+#ifndef VHOST_SESSION_H
+#define VHOST_SESSION_H
+
+#include <pthread.h>
+
+#include "vhost/controller.h"
+#include "vhost/queue.h"
+#include "vhost/wire.h"
+
+struct session_ring {
+	struct queue queue;
+	bool started, enabled;
+	bool addressed; /* SET_VRING_ADDR has come */
+	struct vhost_vring_address address;
+	uint16_t base;
+};
+
+struct session {
+	const struct controller_config *config;
+	struct reactor_group *group;
+	int fd;
+	struct queue_device device;
+	uint64_t protocol_features;
+	bool features_set;
+	pthread_mutex_t lock; /* rings against controller_status() */
+	struct session_ring rings[CONTROLLER_QUEUES_MAX];
+};
+
+/* Takes fd in every case. */
+int session_create(struct session **session, const struct controller_config *config,
+	struct reactor_group *group, int fd, struct fail *fail);
+/* Drains and unmaps. */
+void session_destroy(struct session *session);
+
+/* Reads one message and carries it out. 0; -ECONNRESET: the front end has gone; another -errno with
+ * a sentence: it broke the protocol, and the session is to end. */
+int session_message(struct session *session, struct fail *fail);
+
+void session_status(struct session *session, struct controller_status *status);
+
+#endif

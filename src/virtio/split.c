@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "virtio/split.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* One fetch of what the driver may change at any time. */
+static uint16_t fetch16(const le16 *from)
+{
+	return le16_get((le16){__atomic_load_n(&from->raw, __ATOMIC_RELAXED)});
+}
+
+static void store16(le16 *to, uint16_t value)
+{
+	__atomic_store_n(&to->raw, le16_of(value).raw, __ATOMIC_RELAXED);
+}
+
+static le16 *used_event(const struct split_queue *queue)
+{
+	return &queue->available->ring[queue->size];
+}
+
+static le16 *available_event(const struct split_queue *queue)
+{
+	return (le16 *)&queue->used->ring[queue->size];
+}
+
+/* A table of descriptors being walked. */
+struct walk {
+	const struct virtq_desc *table;
+	uint32_t size;
+	uint32_t left; /* descriptors that may still be visited: a loop ends here */
+	bool in_indirect;
+};
+
+static void fetch_descriptor(const struct walk *walk, uint32_t index, struct virtq_desc *copy)
+{
+	const uint64_t *from = (const uint64_t *)&walk->table[index];
+	uint64_t words[2] = {
+		__atomic_load_n(&from[0], __ATOMIC_RELAXED),
+		__atomic_load_n(&from[1], __ATOMIC_RELAXED),
+	};
+
+	memcpy(copy, words, sizeof(*copy));
+}
+
+/* Adds a buffer, which may lie across regions of guest memory. Writable segments are collected from
+ * the end of the array downwards, and moved behind the readable ones at last. */
+static int add_buffer(struct virtq_chain *chain, const struct guest_memory *memory,
+	const struct virtq_desc *descriptor, struct fail *fail)
+{
+	uint64_t address = le64_get(descriptor->address), bytes = le32_get(descriptor->bytes);
+	bool writable = le16_get(descriptor->flags) & VIRTQ_DESC_WRITE;
+	uint32_t *total = writable ? &chain->writable_bytes : &chain->readable_bytes;
+
+	if (!writable && chain->writable)
+		chain->malformed = true;
+	if (__builtin_add_overflow(*total, (uint32_t)bytes, total))
+		return fail_set(fail, EINVAL, "a request is longer than 4 GiB");
+	while (bytes) {
+		uint64_t length;
+		void *place = guest_memory_find(memory, address, bytes, &length);
+
+		if (!place)
+			return fail_set(fail, EFAULT, "address 0x%llx is not in the guest's memory",
+				(unsigned long long)address);
+		if (chain->readable + chain->writable == CHAIN_SEGMENTS_MAX)
+			return fail_set(fail, EINVAL, "a request has more than %d segments",
+				CHAIN_SEGMENTS_MAX);
+		chain->iov[writable ? CHAIN_SEGMENTS_MAX - ++chain->writable : chain->readable++] =
+			(struct iovec){place, length};
+		address += length;
+		bytes -= length;
+	}
+	return 0;
+}
+
+static void order_segments(struct virtq_chain *chain)
+{
+	struct iovec *from = &chain->iov[CHAIN_SEGMENTS_MAX - chain->writable];
+	struct iovec *to = &chain->iov[chain->readable];
+
+	for (unsigned i = 0; i < chain->writable / 2; i++) {
+		struct iovec swap = from[i];
+
+		from[i] = from[chain->writable - 1 - i];
+		from[chain->writable - 1 - i] = swap;
+	}
+	memmove(to, from, chain->writable * sizeof(*to));
+}
+
+/* Turns the walk into the indirect table that descriptor refers to. 2.7.5.3 */
+static int enter_indirect(const struct split_queue *queue, struct walk *walk,
+	const struct virtq_desc *descriptor, const struct guest_memory *memory, struct fail *fail)
+{
+	uint32_t bytes = le32_get(descriptor->bytes);
+	uint64_t address = le64_get(descriptor->address), contiguous;
+	const void *table;
+
+	if (!queue->indirect)
+		return fail_set(fail, EINVAL, "an indirect descriptor was not negotiated");
+	if (walk->in_indirect || le16_get(descriptor->flags) & VIRTQ_DESC_NEXT)
+		return fail_set(fail, EINVAL, "an indirect descriptor stands where none may stand");
+	if (!bytes || bytes % sizeof(struct virtq_desc) ||
+		bytes / sizeof(struct virtq_desc) > VIRTQUEUE_SIZE_MAX)
+		return fail_set(fail, EINVAL, "an indirect table of %u bytes", bytes);
+	table = guest_memory_find(memory, address, bytes, &contiguous);
+	if (!table || contiguous < bytes || address % 8)
+		return fail_set(fail, EFAULT, "an indirect table is not in the guest's memory");
+	walk->table = table;
+	walk->size = bytes / sizeof(struct virtq_desc);
+	walk->in_indirect = true;
+	return 0;
+}
+
+static int walk_chain(const struct split_queue *queue, const struct guest_memory *memory,
+	struct virtq_chain *chain, struct fail *fail)
+{
+	struct walk walk = {
+		.table = queue->descriptors,
+		.size = queue->size,
+		.left = queue->size > CHAIN_SEGMENTS_MAX ? queue->size : CHAIN_SEGMENTS_MAX,
+	};
+	uint32_t index = chain->head;
+
+	while (true) {
+		struct virtq_desc descriptor;
+		uint16_t flags;
+		int error;
+
+		if (index >= walk.size)
+			return fail_set(fail, EINVAL, "descriptor %u of %u", index, walk.size);
+		if (!walk.left--)
+			return fail_set(fail, ELOOP, "a chain of descriptors does not end");
+		fetch_descriptor(&walk, index, &descriptor);
+		flags = le16_get(descriptor.flags);
+		if (flags & VIRTQ_DESC_INDIRECT) {
+			error = enter_indirect(queue, &walk, &descriptor, memory, fail);
+			if (error)
+				return error;
+			index = 0;
+			continue;
+		}
+		error = add_buffer(chain, memory, &descriptor, fail);
+		if (error)
+			return error;
+		if (!(flags & VIRTQ_DESC_NEXT))
+			return 0;
+		index = le16_get(descriptor.next);
+	}
+}
+
+int split_take(struct split_queue *queue, const struct guest_memory *memory,
+	struct virtq_chain *chain, struct fail *fail)
+{
+	uint16_t available = fetch16(&queue->available->index);
+	uint16_t waiting = (uint16_t)(available - queue->next_available);
+	int error;
+
+	if (!waiting)
+		return 0;
+	if (waiting > queue->size)
+		return fail_set(fail, EINVAL, "%u chains are available in a ring of %u", waiting,
+			queue->size);
+	/* The entry, and what it leads to, were written before the index: 2.7.13.3 */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	chain->head = fetch16(&queue->available->ring[queue->next_available % queue->size]);
+	if (chain->head >= queue->size)
+		return fail_set(fail, EINVAL, "chain head %u in a ring of %u", chain->head,
+			queue->size);
+	chain->malformed = false;
+	chain->readable = chain->writable = 0;
+	chain->readable_bytes = chain->writable_bytes = 0;
+	error = walk_chain(queue, memory, chain, fail);
+	if (error)
+		return error;
+	order_segments(chain);
+	queue->next_available++;
+	return 1;
+}
+
+void split_put(struct split_queue *queue, uint16_t head, uint32_t written_bytes)
+{
+	queue->used->ring[queue->next_used++ % queue->size] = (struct virtq_used_element){
+		.head = le32_of(head), .bytes = le32_of(written_bytes)};
+}
+
+bool split_publish(struct split_queue *queue)
+{
+	uint16_t before = queue->published_used;
+
+	if (queue->next_used == before)
+		return false;
+	/* Elements and data are visible before the index that covers them: 2.7.8.2 */
+	__atomic_store_n(&queue->used->index.raw, le16_of(queue->next_used).raw, __ATOMIC_RELEASE);
+	queue->published_used = queue->next_used;
+	/* The index is visible before we look whether the driver sleeps: 2.7.7.2 */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!queue->event_idx)
+		return !(fetch16(&queue->available->flags) & VIRTQ_AVAIL_NO_INTERRUPT);
+	return virtq_event_passed(fetch16(used_event(queue)), queue->next_used, before);
+}
+
+bool split_want_notification(struct split_queue *queue)
+{
+	if (queue->event_idx)
+		store16(available_event(queue), queue->next_available);
+	else
+		store16(&queue->used->flags, 0);
+	/* The wish is visible before we look for the last time: 2.7.10.1 */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return fetch16(&queue->available->index) == queue->next_available;
+}
+
+void split_refuse_notification(struct split_queue *queue)
+{
+	/* With EVENT_IDX an event index that has been passed is refusal enough. */
+	if (!queue->event_idx)
+		store16(&queue->used->flags, VIRTQ_USED_NO_NOTIFY);
+}
