@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "control/daemon.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "reactor/reactor.h"
+#include "volume/volume.h"
+
+uint64_t monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void daemon_init(struct daemon *daemon, struct reactor_group *group, const char *run_dir)
+{
+	*daemon = (struct daemon){.group = group};
+	snprintf(daemon->run_dir, sizeof(daemon->run_dir), "%s", run_dir);
+	pthread_mutex_init(&daemon->lock, NULL);
+	list_init(&daemon->drives);
+	list_init(&daemon->arrays);
+	list_init(&daemon->exports);
+	list_init(&daemon->jobs);
+}
+
+struct drive *drive_find(struct daemon *daemon, const char *name)
+{
+	struct list_node *node;
+
+	list_for_each(node, &daemon->drives)
+	{
+		struct drive *drive = container_of(node, struct drive, link);
+
+		if (!strcmp(drive->name, name))
+			return drive;
+	}
+	return NULL;
+}
+
+struct array_entry *array_find(struct daemon *daemon, const char *name, struct fail *fail)
+{
+	struct list_node *node;
+
+	list_for_each(node, &daemon->arrays)
+	{
+		struct array_entry *entry = container_of(node, struct array_entry, link);
+
+		if (!strcmp(entry->name, name))
+			return entry;
+	}
+	fail_set(fail, ENOENT, "there is no array '%s': see braid array list", name);
+	return NULL;
+}
+
+/* "db01" or "media6/db01" */
+struct volume_entry *volume_find(struct daemon *daemon, const char *name, struct fail *fail)
+{
+	const char *slash = strchr(name, '/');
+	const char *plain = slash ? slash + 1 : name;
+	struct list_node *array_node, *node;
+
+	list_for_each(array_node, &daemon->arrays)
+	{
+		struct array_entry *entry = container_of(array_node, struct array_entry, link);
+
+		if (slash && (strlen(entry->name) != (size_t)(slash - name) ||
+				     strncmp(entry->name, name, (size_t)(slash - name))))
+			continue;
+		list_for_each(node, &entry->volumes)
+		{
+			struct volume_entry *volume = container_of(node, struct volume_entry, link);
+
+			if (!strcmp(volume->name, plain))
+				return volume;
+		}
+	}
+	fail_set(fail, ENOENT, "there is no volume '%s': see braid volume list", name);
+	return NULL;
+}
+
+struct export *export_find(struct daemon *daemon, const char *name)
+{
+	struct list_node *node;
+
+	list_for_each(node, &daemon->exports)
+	{
+		struct export *export = container_of(node, struct export, link);
+
+		if (!strcmp(export->name, name))
+			return export;
+	}
+	return NULL;
+}
+
+void drive_free(struct drive *drive)
+{
+	list_remove(&drive->link);
+	blockdev_destroy(drive->dev);
+	free(drive);
+}
+
+void volume_free(struct volume_entry *volume)
+{
+	list_remove(&volume->link);
+	blockdev_destroy(volume->dev);
+	free(volume);
+}
+
+void array_free(struct array_entry *entry)
+{
+	struct list_node *node;
+
+	while ((node = list_first(&entry->volumes)))
+		volume_free(container_of(node, struct volume_entry, link));
+	list_remove(&entry->link);
+	if (entry->array)
+		array_destroy(entry->array);
+	free(entry);
+}
+
+void export_free(struct export *export)
+{
+	list_remove(&export->link);
+	controller_destroy(export->controller);
+	blockdev_release(export->volume ? export->volume->dev : array_blockdev(export->array->array));
+	free(export);
+}
+
+/* Jobs take the lock themselves: they are ended before it is taken here. */
+static void end_jobs(struct daemon *daemon)
+{
+	struct list_node *node;
+
+	list_for_each(node, &daemon->jobs)
+	{
+		struct job *job = container_of(node, struct job, link);
+
+		atomic_store(&job->progress.cancel, true);
+		pthread_join(job->thread, NULL);
+	}
+	while ((node = list_pop_front(&daemon->jobs)))
+		free(container_of(node, struct job, link));
+}
+
+void daemon_shutdown(struct daemon *daemon)
+{
+	struct list_node *node;
+
+	end_jobs(daemon);
+	while ((node = list_first(&daemon->exports)))
+		export_free(container_of(node, struct export, link));
+	while ((node = list_first(&daemon->arrays)))
+		array_free(container_of(node, struct array_entry, link));
+	while ((node = list_first(&daemon->drives)))
+		drive_free(container_of(node, struct drive, link));
+	pthread_mutex_destroy(&daemon->lock);
+}
+
+/* The reactors of a set of cores, as a mask of their indexes. */
+static uint64_t reactors_of(const struct daemon *daemon, const struct cpumask *cores)
+{
+	uint64_t mask = 0;
+
+	for (unsigned core = cpumask_next(cores, 0); core < CPUMASK_CORES;
+		core = cpumask_next(cores, core + 1))
+		mask |= 1ull << reactor_index(reactor_on_core(daemon->group, core));
+	return mask;
+}
+
+static const struct export *export_of(const struct daemon *daemon,
+	const struct volume_entry *volume)
+{
+	const struct list_node *node;
+
+	list_for_each(node, &daemon->exports)
+	{
+		const struct export *export = container_of(node, struct export, link);
+
+		if (export->volume == volume)
+			return export;
+	}
+	return NULL;
+}
+
+int exports_set_owners(struct daemon *daemon, struct array_entry *entry, struct fail *fail)
+{
+	struct array_owners ranges[ARRAY_OWNERS_MAX];
+	uint64_t stripe_blocks = array_stripe_blocks(entry->array);
+	unsigned count = 0;
+	struct list_node *node;
+
+	list_for_each(node, &entry->volumes)
+	{
+		struct volume_entry *volume = container_of(node, struct volume_entry, link);
+		const struct export *export = export_of(daemon, volume);
+
+		if (!export)
+			continue;
+		if (count == ARRAY_OWNERS_MAX)
+			return fail_set(fail, ENOSPC, "more than %d exports of one array",
+				ARRAY_OWNERS_MAX);
+		ranges[count++] = (struct array_owners){
+			.first_stripe = volume_first(volume->dev) / stripe_blocks,
+			.end_stripe = (volume_first(volume->dev) + volume->dev->blocks) / stripe_blocks,
+			.reactors = reactors_of(daemon, &controller_config(export->controller)->cores),
+		};
+	}
+	list_for_each(node, &daemon->exports)
+	{
+		const struct export *export = container_of(node, struct export, link);
+
+		if (export->array == entry && !export->volume)
+			ranges[count++] = (struct array_owners){0,
+				array_geometry(entry->array)->stripes,
+				reactors_of(daemon,
+					&controller_config(export->controller)->cores)};
+	}
+	return array_set_owners(entry->array, ranges, count, fail);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The method table: everything that can be asked of the daemon. */
+#include "control/methods.h"
+
+#include "base/bits.h"
+
+/* clang-format off */
+#define STRING(name, text)    {name, RPC_STRING,  false, text}
+#define STRING_(name, text)   {name, RPC_STRING,  true,  text}
+#define INTEGER(name, text)   {name, RPC_INTEGER, false, text}
+#define INTEGER_(name, text)  {name, RPC_INTEGER, true,  text}
+#define BOOLEAN(name, text)   {name, RPC_BOOLEAN, false, text}
+#define STRINGS_(name, text)  {name, RPC_STRINGS, true,  text}
+#define OBJECTS_(name, text)  {name, RPC_OBJECTS, true,  text}
+
+static const struct rpc_method methods[] = {
+	{"rpc.methods", rpc_methods_list, "all methods with their parameters", {{0}}},
+	{"version.get", version_get, "the daemon's version and parity kernel", {{0}}},
+	{"status.get", status_get, "everything at once, for `braid status`", {{0}}},
+
+	{"drive.list", drive_list, "all drives", {{0}}},
+	{"drive.attach", drive_attach, "makes a file, a block device or memory a drive", {
+		STRING_("source", "a path, ram:NAME:BYTES or null:NAME:BYTES"),
+		INTEGER("block_bytes", "512 or 4096; 4096 when absent"),
+		BOOLEAN("injectable", "put a fault layer on top, for drive.inject"),
+		INTEGER("delay_us", "put a delay layer on top: microseconds per request"),
+		INTEGER("jitter_us", "of the delay layer: up to that much more, at random")}},
+	{"drive.detach", drive_detach, "gives a drive back", {
+		STRING_("name", "the drive")}},
+	{"drive.inject", drive_inject, "makes an injectable drive misbehave; no rules: no more", {
+		STRING_("name", "the drive"),
+		OBJECTS_("rules", "{kind: error|torn|lost|flip, reads, writes, first, end, after, count}")}},
+
+	{"array.list", array_list, "all arrays", {{0}}},
+	{"array.show", array_show, "one array with its members", {
+		STRING_("name", "the array")}},
+	{"array.create", array_create_method, "makes an array; the answer names the job that does it", {
+		STRING_("name", "of the new array"),
+		STRING_("level", "0, 1, 5, 6, 7, 10, 50, 60 or 70"),
+		STRINGS_("drives", "names of drives, or free:N"),
+		INTEGER("chunk_bytes", "a power of two from 4096 to 1048576; 131072 when absent"),
+		INTEGER("block_bytes", "512 or 4096; 4096 when absent"),
+		INTEGER("parts", "levels 50, 60 and 70: how many parts; 2 when absent"),
+		BOOLEAN("dry_run", "only check, and say what would be made")}},
+	{"array.delete", array_delete, "dissolves an array without exports; its volumes go with it", {
+		STRING_("name", "the array")}},
+	{"array.fail", array_fail, "gives up a member", {
+		STRING_("name", "the array"),
+		STRING_("drive", "the member"),
+		BOOLEAN("allow_failed", "also when the array does not survive it"),
+		BOOLEAN("dry_run", "only check")}},
+
+	{"volume.list", volume_list, "all volumes", {{0}}},
+	{"volume.create", volume_create_method, "cuts a volume from an array", {
+		STRING_("array", "the array"),
+		STRING_("name", "of the new volume"),
+		INTEGER("bytes", "rounded up to whole stripes; absent: all that is free in one piece"),
+		BOOLEAN("dry_run", "only check")}},
+	{"volume.split", volume_split, "cuts an array into equal volumes NAMEp0, NAMEp1, ...", {
+		STRING_("array", "the array"),
+		INTEGER_("count", "how many"),
+		INTEGER("bytes", "of each; absent: as large as fits"),
+		BOOLEAN("dry_run", "only check")}},
+	{"volume.delete", volume_delete, "removes a volume; its data is gone", {
+		STRING_("name", "the volume")}},
+
+	{"vhost.list", vhost_list, "all vhost-user-blk controllers", {{0}}},
+	{"vhost.create", vhost_create, "exports a volume or a whole array as a vhost-user-blk disk", {
+		STRING_("volume", "a volume, or an array without volumes"),
+		STRING("name", "of the controller; the volume's when absent"),
+		STRING("cores", "which of the daemon's cores serve it: 8-11,14 or 0x3; all when absent"),
+		STRING("socket", "path of the socket; RUN_DIR/vhost/NAME.sock when absent"),
+		BOOLEAN("read_only", "the guest may only read"),
+		BOOLEAN("dry_run", "only check")}},
+	{"vhost.delete", vhost_delete, "ends an export", {
+		STRING_("name", "the controller"),
+		BOOLEAN("connected", "also while a guest is connected")}},
+
+	{"job.list", job_list, "jobs that run, and the last ones that ended", {{0}}},
+};
+/* clang-format on */
+
+const struct rpc_method *rpc_methods(size_t *count)
+{
+	*count = ARRAY_SIZE(methods);
+	return methods;
+}
+
+int rpc_methods_list(struct daemon *daemon, const json_t *params, json_t **result,
+	struct fail *fail)
+{
+	static const char *const types[] = {"string", "integer", "boolean", "strings", "objects"};
+	json_t *list = json_array();
+
+	(void)daemon, (void)params, (void)fail;
+	for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
+		json_t *described = json_array();
+
+		for (const struct rpc_param *param = methods[i].params; param->name; param++)
+			json_array_append_new(described,
+				json_pack("{s:s, s:s, s:b, s:s}", "name", param->name, "type",
+					types[param->type], "required", param->required, "text",
+					param->text));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", methods[i].name, "text",
+						    methods[i].text, "params", described));
+	}
+	*result = json_pack("{s:o}", "methods", list);
+	return 0;
+}
