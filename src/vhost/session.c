@@ -17,7 +17,7 @@
 
 #define PROTOCOL_FEATURES                                                                      \
 	(VHOST_PROTOCOL_MQ | VHOST_PROTOCOL_REPLY_ACK | VHOST_PROTOCOL_CONFIG |                \
-		VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS)
+		VHOST_PROTOCOL_BACKEND_REQ | VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS)
 
 #define CURE_SHARED_MEMORY                                                                     \
 	"start QEMU with -object memory-backend-memfd,id=mem,size=...,share=on "               \
@@ -335,13 +335,16 @@ static int get_vring_base(struct session *session, struct message_in *message, s
 	return 0;
 }
 
-/* An eventfd or a pipe, made non-blocking: nothing that a write could wait on. */
+/* An eventfd, a pipe or (User-Mode Linux) a socket pair, made non-blocking: nothing that a write
+ * could wait on. An eventfd's mode has no file type. */
 static int check_event_fd(int fd, struct fail *fail)
 {
 	struct stat status;
 
-	if (fstat(fd, &status) || (status.st_mode & S_IFMT && !S_ISFIFO(status.st_mode)))
-		return fail_set(fail, EINVAL, "a notification descriptor is neither an eventfd nor a pipe");
+	if (fstat(fd, &status) || (status.st_mode & S_IFMT && !S_ISFIFO(status.st_mode) &&
+					  !S_ISSOCK(status.st_mode)))
+		return fail_set(fail, EINVAL,
+			"a notification descriptor is neither an eventfd, nor a pipe, nor a socket");
 	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK))
 		return fail_set(fail, errno, "a notification descriptor cannot be made non-blocking");
 	return 0;
@@ -440,6 +443,19 @@ static int set_vring_enable(struct session *session, struct message_in *message,
 	return ring_apply(session, ring, fail);
 }
 
+/* 82. Offered because User-Mode Linux takes its interrupt from it; nothing is sent yet. */
+static int set_backend_req_fd(struct session *session, struct message_in *message,
+	struct fail *fail)
+{
+	if (message->fd_count != 1)
+		return fail_set(fail, EINVAL, "SET_BACKEND_REQ_FD with %u descriptors",
+			message->fd_count);
+	close_fd(&session->backend_fd);
+	session->backend_fd = message->fds[0];
+	message->fds[0] = -1;
+	return 0;
+}
+
 /* --- handlers: configuration space ------------------------------------------------------------ */
 
 enum { CONFIG_HEADER_BYTES = offsetof(struct vhost_config, region) };
@@ -520,6 +536,7 @@ static const struct {
 	ROW(SET_PROTOCOL_FEATURES, set_protocol_features, 8,   0),
 	ROW(GET_QUEUE_NUM,         get_queue_num,         0,   0),
 	ROW(SET_VRING_ENABLE,      set_vring_enable,      8,   0),
+	ROW(SET_BACKEND_REQ_FD,    set_backend_req_fd,    0,   1),
 	ROW(GET_CONFIG,            get_config,            ANY_BYTES, 0),
 	ROW(SET_CONFIG,            set_config,            ANY_BYTES, 0),
 	ROW(GET_MAX_MEM_SLOTS,     get_max_mem_slots,     0,   0),
@@ -612,11 +629,11 @@ static int check_message(const struct message_in *message, struct fail *fail)
 	if (message->fd_count > table[request].fds_max)
 		return fail_set(fail, EPROTO, "%s with %u descriptors", table[request].name,
 			message->fd_count);
+	/* User-Mode Linux always sends the space of two regions: more than the table needs is fine. */
 	if (request == VHOST_SET_MEM_TABLE &&
 		(message->header.payload_bytes < 8 ||
-			message->header.payload_bytes !=
-				8 + (uint64_t)message->payload.table.regions * sizeof(struct vhost_region)) &&
-		message->header.payload_bytes != sizeof(struct vhost_mem_table))
+			message->header.payload_bytes <
+				8 + (uint64_t)message->payload.table.regions * sizeof(struct vhost_region)))
 		return fail_set(fail, EMSGSIZE, "SET_MEM_TABLE of %u regions with %u bytes",
 			message->payload.table.regions, message->header.payload_bytes);
 	return 0;
@@ -643,14 +660,18 @@ static int dispatch(struct session *session, struct message_in *message, struct 
 {
 	uint32_t request = message->header.request;
 	int error = check_message(message, fail);
-	bool supported = error != -EOPNOTSUPP;
-	bool wants_ack = message->header.flags & VHOST_NEED_REPLY &&
-			 session->protocol_features & VHOST_PROTOCOL_REPLY_ACK;
+	bool supported = error != -EOPNOTSUPP, wants_ack;
 
 	if (!error) {
 		LOCK_SCOPE(&session->lock);
 		error = table[request].handle(session, message, fail);
 	}
+	/* After the handler: the message that negotiates REPLY_ACK may want one itself. */
+	wants_ack = message->header.flags & VHOST_NEED_REPLY &&
+		    session->protocol_features & VHOST_PROTOCOL_REPLY_ACK;
+	log_debug("event=VhostMessage controller=%s request=%u flags=0x%x bytes=%u fds=%u error=%d",
+		session->config->name, request, message->header.flags, message->header.payload_bytes,
+		message->fd_count, error);
 	if (!error && message->reply_bytes)
 		return answer(session, message, fail);
 	if (error && supported)
@@ -705,6 +726,7 @@ int session_create(struct session **created, const struct controller_config *con
 	session->config = config;
 	session->group = group;
 	session->fd = fd;
+	session->backend_fd = -1;
 	session->device.controller = config->name;
 	session->device.dev = config->dev;
 	session->device.read_only = config->read_only;
@@ -740,6 +762,7 @@ void session_destroy(struct session *session)
 		close_fd(&session->rings[i].queue.call_fd);
 		close_fd(&session->rings[i].queue.error_fd);
 	}
+	close_fd(&session->backend_fd);
 	narrow_destroy(session->device.narrow);
 	if (session->device.memory)
 		guest_memory_destroy(session->device.memory);

@@ -29,6 +29,7 @@ struct session {
 	const struct controller_config *config;
 	struct reactor_group *group;
 	int fd;
+	int backend_fd; /* for requests to the front end; -1: none */
 	struct queue_device device;
 	uint64_t protocol_features;
 	bool features_set;

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/bits.h"
 #include "base/log.h"
@@ -18,6 +20,7 @@ struct uring {
 	struct poller poller;
 	struct reactor *reactor;
 	unsigned users;
+	int event_fd; /* signalled by the kernel while the reactor sleeps */
 	struct list queued; /* of struct uring_command */
 	unsigned in_flight; /* handed to the ring, not answered */
 	bool buffers_registered;
@@ -70,16 +73,27 @@ static unsigned uring_poll(struct poller *poller)
 	return work + count;
 }
 
-/* The ring's descriptor is watched: it becomes readable with a completion, and with work that
- * DEFER_TASKRUN has put off. */
+/* While the reactor polls, the kernel need not signal. (Waiting on the ring's own descriptor would not
+ * do: work that DEFER_TASKRUN has put off does not make it readable.) */
 static bool uring_arm(struct poller *poller)
 {
 	struct uring *uring = container_of(poller, struct uring, poller);
-	unsigned flags = __atomic_load_n(uring->ring.sq.kflags, __ATOMIC_ACQUIRE);
+	unsigned flags;
 
+	io_uring_cq_eventfd_toggle(&uring->ring, true);
+	/* The wish is visible before we look for the last time. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	flags = __atomic_load_n(uring->ring.sq.kflags, __ATOMIC_ACQUIRE);
 	return list_empty(&uring->queued) && !io_uring_sq_ready(&uring->ring) &&
 	       !io_uring_cq_ready(&uring->ring) &&
 	       !(flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+}
+
+static void uring_disarm(struct poller *poller)
+{
+	struct uring *uring = container_of(poller, struct uring, poller);
+
+	io_uring_cq_eventfd_toggle(&uring->ring, false);
 }
 
 static int init_ring(struct io_uring *ring)
@@ -116,6 +130,23 @@ static void register_buffer(struct uring *uring)
 			reactor_core(uring->reactor), strerror(-error));
 }
 
+static int watch_events(struct uring *uring)
+{
+	int error;
+
+	uring->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (uring->event_fd < 0)
+		return -errno;
+	error = io_uring_register_eventfd(&uring->ring, uring->event_fd);
+	if (!error)
+		error = reactor_watch(uring->reactor, uring->event_fd);
+	if (error)
+		close(uring->event_fd);
+	else
+		io_uring_cq_eventfd_toggle(&uring->ring, false);
+	return error;
+}
+
 int uring_get(struct uring **ring, struct reactor *reactor, struct fail *fail)
 {
 	struct uring **place = &rings[reactor_index(reactor)], *uring = *place;
@@ -142,7 +173,7 @@ int uring_get(struct uring **ring, struct reactor *reactor, struct fail *fail)
 	memset(uring->files, -1, sizeof(uring->files));
 	error = io_uring_register_files(&uring->ring, uring->files, URING_FILES);
 	if (!error)
-		error = reactor_watch(reactor, uring->ring.ring_fd);
+		error = watch_events(uring);
 	if (error) {
 		error = fail_set(fail, -error, "cannot set up an io_uring: %s", strerror(-error));
 		goto exit_ring;
@@ -151,6 +182,7 @@ int uring_get(struct uring **ring, struct reactor *reactor, struct fail *fail)
 	register_buffer(uring);
 	uring->poller.poll = uring_poll;
 	uring->poller.arm = uring_arm;
+	uring->poller.disarm = uring_disarm;
 	poller_add(reactor, &uring->poller);
 	uring->users = 1;
 	*ring = *place = uring;
@@ -169,8 +201,9 @@ void uring_put(struct uring *uring)
 		return;
 	assert(!uring->in_flight && list_empty(&uring->queued));
 	poller_remove(&uring->poller);
-	reactor_unwatch(uring->reactor, uring->ring.ring_fd);
+	reactor_unwatch(uring->reactor, uring->event_fd);
 	io_uring_queue_exit(&uring->ring);
+	close(uring->event_fd);
 	rings[reactor_index(uring->reactor)] = NULL;
 	free(uring);
 }
