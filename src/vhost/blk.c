@@ -210,12 +210,16 @@ static bool open_request(struct queue_request *request, struct virtio_blk_header
 	struct virtq_chain *chain = &request->chain;
 	const struct iovec *last = &chain->iov[chain->readable + chain->writable - 1];
 	struct iov_cursor cursor = {.iov = chain->iov};
+	struct fail fail;
 
+	if (!chain->writable) {
+		fail_set(&fail, EINVAL, "a request has no place for its status");
+		queue_refuse(request, &fail);
+		return false;
+	}
 	request->written = 0;
-	request->status = NULL;
-	if (chain->writable)
-		request->status = (uint8_t *)last->iov_base + last->iov_len - 1;
-	if (!request->status || chain->malformed || chain->readable_bytes < sizeof(*header)) {
+	request->status = (uint8_t *)last->iov_base + last->iov_len - 1;
+	if (chain->malformed || chain->readable_bytes < HEADER_BYTES) {
 		queue_complete(request, VIRTIO_BLK_S_IOERR);
 		return false;
 	}

@@ -44,9 +44,20 @@ void queue_complete(struct queue_request *request, enum virtio_blk_status status
 	list_push_front(&queue->free, &request->io.link);
 	if (queue->broken)
 		return;
-	if (request->status)
-		*request->status = (uint8_t)status;
-	split_put(&queue->ring, request->chain.head, request->written + (request->status != NULL));
+	*request->status = (uint8_t)status;
+	/* The length counts from the first writable byte on: the status, which is the last, is in it
+	 * only if everything before it was written too. VIRTIO 1.2, 2.7.8.2 */
+	split_put(&queue->ring, request->chain.head,
+		request->written + (request->written + 1 == request->chain.writable_bytes));
+}
+
+void queue_refuse(struct queue_request *request, const struct fail *fail)
+{
+	struct queue *queue = request->queue;
+
+	queue->in_flight--;
+	list_push_front(&queue->free, &request->io.link);
+	break_queue(queue, fail);
 }
 
 /* Takes a batch of chains and starts them. */
@@ -75,6 +86,8 @@ static unsigned take_batch(struct queue *queue)
 		queue->counters.requests++;
 		taken++;
 		blk_execute(request);
+		if (queue->broken)
+			break;
 	}
 	return taken;
 }

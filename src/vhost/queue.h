@@ -38,7 +38,7 @@ struct queue_request {
 	struct io io;
 	struct narrow_job narrow; /* while io is not whole blocks */
 	struct queue *queue;
-	uint8_t *status;     /* in guest memory; NULL: there is no place for it */
+	uint8_t *status;     /* in guest memory */
 	uint32_t written;    /* bytes for the used element, without the status */
 	unsigned clears, next_clear; /* DISCARD, WRITE_ZEROES: ranges, and the next to be done */
 	struct {
@@ -92,6 +92,9 @@ void queue_stop(struct queue *queue);
 
 /* Ends the request with a virtio-blk status. On the queue's reactor. vhost/blk.c calls it. */
 void queue_complete(struct queue_request *request, enum virtio_blk_status status);
+
+/* The request cannot be answered, not even with an error: the queue breaks. */
+void queue_refuse(struct queue_request *request, const struct fail *fail);
 
 /* vhost/blk.c: carries out what the chain asks for. */
 void blk_execute(struct queue_request *request);

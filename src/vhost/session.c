@@ -141,7 +141,8 @@ static int set_features(struct session *session, struct message_in *message, str
 			(unsigned long long)features);
 	stop_all(session);
 	session->device.features = features;
-	session->features_set = true;
+	if (!(features & VIRTIO_BLK_F_FLUSH)) /* 36 */
+		atomic_store(&session->device.writeback, false);
 	if (!(features & VHOST_F_PROTOCOL_FEATURES)) /* 66 */
 		for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++)
 			session->rings[i].enabled = true;
@@ -303,6 +304,14 @@ static int set_vring_addr(struct session *session, struct message_in *message, s
 	ring_stop(ring);
 	ring->address = message->payload.address;
 	ring->addressed = true;
+	/* 40: where it can be told already, nonsense is refused at once. */
+	if (session->device.memory && ring->queue.ring.size) {
+		int error = ring_map(session, ring, fail);
+
+		ring->addressed = !error;
+		if (error)
+			return error;
+	}
 	return ring_apply(session, ring, fail);
 }
 

@@ -32,7 +32,6 @@ struct session {
 	int backend_fd; /* for requests to the front end; -1: none */
 	struct queue_device device;
 	uint64_t protocol_features;
-	bool features_set;
 	pthread_mutex_t lock; /* rings against controller_status() */
 	struct session_ring rings[CONTROLLER_QUEUES_MAX];
 };
