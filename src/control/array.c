@@ -29,7 +29,8 @@ static json_t *member_json(const struct member_status *member, unsigned slot)
 
 static json_t *counters_json(const struct array_counters *counters)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "reads",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+		"reads",
 		(json_int_t)counters->reads, "writes", (json_int_t)counters->writes, "flushes",
 		(json_int_t)counters->flushes, "discards", (json_int_t)counters->discards,
 		"read_blocks", (json_int_t)counters->read_blocks, "written_blocks",
@@ -37,7 +38,7 @@ static json_t *counters_json(const struct array_counters *counters)
 		(json_int_t)counters->joins, "full_stripes", (json_int_t)counters->full_stripes,
 		"rewrites", (json_int_t)counters->rewrites, "modifies",
 		(json_int_t)counters->modifies, "recovers", (json_int_t)counters->recovers, "retries",
-		(json_int_t)counters->retries);
+		(json_int_t)counters->retries, "errors", (json_int_t)counters->errors);
 }
 
 /* Names of the members that have failed, "a, b and c". */
@@ -57,33 +58,51 @@ static void failed_names(const struct array_status *status, char *text, size_t b
 	}
 }
 
+/* Names of the members that are used and report errors. */
+static unsigned error_names(const struct array_status *status, char *text, size_t bytes)
+{
+	unsigned count = 0;
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (unsigned i = 0; i < status->members && used < bytes; i++) {
+		const struct member_status *member = &status->member[i];
+		uint64_t errors = member->counters.read_errors + member->counters.write_errors;
+
+		if (member->state == MEMBER_FAILED || !errors)
+			continue;
+		used += (size_t)snprintf(text + used, bytes - used, "%s%s (%llu errors)",
+			count ? ", " : "", member->dev->name, (unsigned long long)errors);
+		count++;
+	}
+	return count;
+}
+
 /* One line why the array is not optimal, and one what to do. */
 static void explain(const struct array_status *status, char *why, char *next, size_t bytes)
 {
-	uint64_t errors = 0;
-	char names[400];
+	char failed[400], errors[400];
+	unsigned erring = error_names(status, errors, sizeof(errors));
+	size_t used = 0;
 
 	why[0] = next[0] = '\0';
-	for (unsigned i = 0; i < status->members; i++)
-		errors += status->member[i].counters.read_errors +
-			  status->member[i].counters.write_errors;
-	if (status->failed) {
-		failed_names(status, names, sizeof(names));
-		snprintf(why, bytes, "%u of %u drives failed: %s", status->failed, status->members,
-			names);
-	} else if (errors) {
-		snprintf(why, bytes, "drives reported %llu errors, all corrected or passed on",
-			(unsigned long long)errors);
-	}
+	failed_names(status, failed, sizeof(failed));
+	if (status->failed)
+		used = (size_t)snprintf(why, bytes, "%u of %u drives failed: %s", status->failed,
+			status->members, failed);
+	if (erring && used < bytes)
+		snprintf(why + used, bytes - used, "%s%s with errors, still in use", used ? "; " : "",
+			errors);
 	if (status->state == ARRAY_FAILED)
 		snprintf(next, bytes,
-			"more drives failed than the level survives: writes and reads of lost blocks "
-			"get I/O errors. Bring the drives back, or restore from backup");
+			"%llu requests got I/O errors: more has failed than the level survives. Bring the "
+			"drives back, or replace them and restore from backup",
+			(unsigned long long)status->counters.errors);
 	else if (status->failed)
 		snprintf(next, bytes, "all data is served, %u more may fail. Replace the failed drives",
 			status->tolerates);
-	else if (errors)
-		snprintf(next, bytes, "watch the drives with errors, see braid array show");
+	else if (erring)
+		snprintf(next, bytes, "all data is served. Watch these drives, see braid array show");
 }
 
 static json_t *volume_names(const struct array_entry *entry, uint64_t *bytes)

@@ -392,7 +392,9 @@ static void plain_status(struct array *array, struct array_status *status)
 		status->member[i].dev = array->config.member[i];
 		status->failed += status->member[i].state == MEMBER_FAILED;
 	}
-	if (status->failed > array->geometry.redundant)
+	/* Without redundancy every error of a drive is the user's: the array does not keep its word. */
+	if (status->failed > array->geometry.redundant ||
+		(status->failed == array->geometry.redundant && status->counters.errors))
 		status->state = ARRAY_FAILED;
 	else if (status->failed)
 		status->state = ARRAY_DEGRADED;
@@ -422,6 +424,7 @@ void array_status(struct array *array, struct array_status *status)
 		status->counters.modifies += part.counters.modifies;
 		status->counters.recovers += part.counters.recovers;
 		status->counters.retries += part.counters.retries;
+		status->counters.errors += part.counters.errors;
 		for (unsigned j = 0; j < part.members; j++)
 			status->member[member++] = part.member[j];
 	}

@@ -40,6 +40,7 @@ struct array_counters {
 	uint64_t read_blocks, written_blocks;
 	uint64_t ops, joins, full_stripes, rewrites, modifies, recovers;
 	uint64_t retries; /* ops planned anew after a read error */
+	uint64_t errors;  /* requests that ended with -EIO */
 };
 
 struct member_counters {

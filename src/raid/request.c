@@ -23,6 +23,7 @@ static void request_put(struct request *request)
 		return;
 	list_push_front(&shard->requests, &request->link);
 	shard->requests_busy--;
+	shard->counters.errors += request->status == -EIO;
 	io_complete(io, request->status);
 }
 

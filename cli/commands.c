@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command table: everything that can be typed. */
+#include <string.h>
+
+#include "base/bits.h"
+#include "cli/handlers.h"
+
+/* clang-format off */
+#define FLAG(name, text)              {name, OPTION_FLAG,  NULL,  text, NULL, 0}
+#define VALUE(name, value, text)      {name, OPTION_VALUE, value, text, NULL, 0}
+#define MAYBE(name, value, text)      {name, OPTION_MAYBE, value, text, NULL, 0}
+#define MANY(name, value, text)       {name, OPTION_MANY,  value, text, NULL, 0}
+#define SPELLING(name, kind, same_as) {name, OPTION_##kind, NULL, NULL, same_as, 0}
+#define LETTER(letter, name, text)    {name, OPTION_FLAG,  NULL,  text, NULL, letter}
+
+static const struct command_option globals[] = {
+	{"output",   OPTION_VALUE, "FORM",  "table, wide, json or jsonl", NULL, 'o'},
+	{"columns",  OPTION_VALUE, "A,B",   "only these columns, in this order", NULL, 0},
+	LETTER('H', "no-header", "no header line, one tab between columns"),
+	LETTER('p', "raw",       "sizes in bytes, times as numbers"),
+	LETTER('y', "yes",       "do not ask before data is lost"),
+	LETTER('n', "dry-run",   "only check, and print the call that would be made"),
+	{"socket",   OPTION_VALUE, "PATH",  "of braidd (else $BRAID_SOCKET, /run/braid/rpc.sock)",
+		NULL, 0},
+	{"timeout",  OPTION_VALUE, "S",     "give up after S seconds", NULL, 0},
+	FLAG("no-color", "no colors (also: NO_COLOR in the environment)"),
+	LETTER('q', "quiet",     "say nothing when all is well"),
+	LETTER('v', "verbose",   "show what goes to braidd and comes back, on stderr"),
+	LETTER('h', "help",      "this text; behind a command: more about it"),
+};
+
+static const struct command rows[] = {
+	{"status", NULL, "[NAME]", 1, "health of all arrays, or of one", status_run, {
+		FLAG("check", "one line and Nagios exit status: 0 optimal, 1 degraded, 2 failed, "
+			"3 unknown"),
+		MAYBE("watch", "S", "again every S seconds (2)")}},
+
+	{"drive", "list", "", 0, "all drives", drive_list_run, {{0}}},
+	{"drive", "show", "[NAME]", 1, "one drive", drive_show_run, {{0}}},
+	{"drive", "attach", "PATH...", COMMAND_WORDS_MAX,
+		"makes files, block devices or memory drives", drive_attach_run, {
+		VALUE("block-size", "SIZE", "512 or 4096 (4096)"),
+		FLAG("injectable", "with a fault layer, for braid drive inject"),
+		VALUE("delay", "USEC", "adds that much time to each request"),
+		VALUE("jitter", "USEC", "and up to that much more, at random"),
+		SPELLING("ids", MANY, "ids")}},
+	{"drive", "detach", "NAME...", COMMAND_WORDS_MAX, "gives drives back", drive_detach_run, {
+		SPELLING("ids", MANY, "ids")}},
+	{"drive", "inject", "NAME --error|--torn|--lost|--flip|--clear", 1,
+		"makes an injectable drive misbehave",
+		drive_inject_run, {
+		FLAG("error", "requests fail"),
+		FLAG("torn", "writes fail half done"),
+		FLAG("lost", "writes are not done, but reported as done"),
+		FLAG("flip", "reads give one wrong bit"),
+		FLAG("clear", "no faults any more"),
+		FLAG("reads", "only reads"),
+		FLAG("writes", "only writes and flushes"),
+		VALUE("first", "N", "from block N (0)"),
+		VALUE("end", "N", "to the block before N (to the end)"),
+		VALUE("after", "N", "let N requests pass first (0)"),
+		VALUE("count", "N", "misbehave N times (for ever)")}},
+
+	{"array", "list", "", 0, "all arrays", array_list_run, {{0}}},
+	{"array", "show", "[NAME]", 1, "one array with its drives", array_show_run, {
+		SPELLING("name", VALUE, "name")}},
+	{"array", "create", "NAME --level L --drives D...", 1,
+		"makes an array; the drives are erased", array_create_run, {
+		VALUE("level", "L", "0, 1, 5, 6, 7 (three parities), 10, 50, 60 or 70"),
+		MANY("drives", "D...", "names, a,b,c or a b c; free:N takes N unused ones"),
+		VALUE("chunk", "SIZE", "4K to 1M, a power of two; a bare number is KiB (128K)"),
+		VALUE("block-size", "SIZE", "512 or 4096 (4096)"),
+		VALUE("parts", "N", "levels 50, 60, 70: how many parts (2)"),
+		FLAG("no-wait", "do not wait until the array is made"),
+		SPELLING("name", VALUE, "name"),
+		SPELLING("chunk-size", VALUE, "chunk"),
+		SPELLING("bdevs", MANY, "drives")}},
+	{"array", "delete", "NAME", 1, "dissolves an array; its data is lost", array_delete_run, {
+		SPELLING("name", VALUE, "name")}},
+	{"array", "fail", "NAME DRIVE", 2, "takes a drive out of service", array_fail_run, {
+		FLAG("allow-failed", "also when data is lost without the drive")}},
+
+	{"volume", "list", "", 0, "all volumes", volume_list_run, {{0}}},
+	{"volume", "show", "[NAME]", 1, "one volume", volume_show_run, {{0}}},
+	{"volume", "create", "ARRAY/NAME [--size SIZE]", 1, "cuts a volume from an array",
+		volume_create_run, {
+		VALUE("size", "SIZE", "2T, or 12% of the array (all that is free in one piece)")}},
+	{"volume", "split", "ARRAY --count N", 2, "cuts an array into volumes ARRAYp0, ARRAYp1...",
+		volume_split_run, {
+		VALUE("count", "N", "how many"),
+		VALUE("size", "SIZE", "of each: 1800G, or 12% of the array (as large as fits)")}},
+	{"volume", "delete", "NAME", 1, "removes a volume; its data is lost", volume_delete_run, {{0}}},
+
+	{"vhost", "list", "", 0, "all controllers", vhost_list_run, {{0}}},
+	{"vhost", "show", "[NAME]", 1, "one controller", vhost_show_run, {{0}}},
+	{"vhost", "create", "VOLUME [--cores LIST]", 1, "exports a volume to a virtual machine",
+		vhost_create_run, {
+		VALUE("cores", "LIST", "braidd's cores that serve it: 8,9 or 8-11 or 0x3 (all)"),
+		VALUE("name", "NAME", "of the controller (the volume's)"),
+		VALUE("path", "PATH", "of the guest's socket, also --socket (RUN_DIR/vhost/NAME.sock)"),
+		FLAG("read-only", "the guest may only read"),
+		SPELLING("socket", VALUE, "path"),
+		SPELLING("ctrlr", VALUE, "name"),
+		SPELLING("cpumask", VALUE, "cores"),
+		SPELLING("bdev", VALUE, "bdev")}},
+	{"vhost", "delete", "NAME", 1, "ends an export", vhost_delete_run, {
+		FLAG("connected", "also while a guest is connected: it loses its disk"),
+		SPELLING("name", VALUE, "name"),
+		SPELLING("ctrlr", VALUE, "name")}},
+	{"vhost", "args", "NAME --memory SIZE", 1, "QEMU and Proxmox VE lines for a controller",
+		vhost_args_run, {
+		VALUE("memory", "SIZE", "of the virtual machine; a bare number is MiB"),
+		VALUE("vcpus", "N", "of the virtual machine: so many queues (the serving cores)"),
+		FLAG("hugepages", "guest memory in hugepages, else in a memfd"),
+		FLAG("pve", "only the Proxmox VE lines"),
+		FLAG("libvirt", "only the libvirt XML"),
+		VALUE("vmid", "ID", "of the Proxmox VE machine"),
+		VALUE("index", "N", "0 to 6: which braid disk of the machine it is (0)"),
+		VALUE("qemu", "PATH", "ask this QEMU for its version"),
+		VALUE("qemu-version", "X.Y", "ask none: print for this version")}},
+
+	{"job", "list", "", 0, "jobs that run, and the last that ended", job_list_run, {{0}}},
+	{"job", "show", "ID", 1, "one job", job_show_run, {{0}}},
+	{"job", "watch", "[ID]", 1, "progress until all jobs (or one) ended", job_watch_run, {{0}}},
+	{"job", "wait", "[ID]", 1, "waits until all jobs (or one) ended", job_wait_run, {{0}}},
+
+	{"rpc", NULL, "METHOD [JSON]", 2, "calls a method of braidd; rpc.methods lists them", rpc_run,
+		{{0}}},
+	{"version", NULL, "", 0, "versions of braid and braidd", version_run, {{0}}},
+	{"help", NULL, "[OBJECT [VERB]]", 2, "this text", help_run, {{0}}},
+
+	/* As other programs spell it. */
+	{"bdev", "list", "", 0, NULL, bdev_show_run, {{0}}},
+	{"bdev", "show", "", 0, NULL, bdev_show_run, {{0}}},
+	{"bdev", "split", "-s MIB ARRAY COUNT", 2, NULL, volume_split_mebibytes_run, {
+		{"size", OPTION_VALUE, "MIB", "of each volume", NULL, 's'}}},
+	{"bdev_split_create", NULL, "-s MIB ARRAY COUNT", 2, NULL, volume_split_mebibytes_run, {
+		{"size", OPTION_VALUE, "MIB", "of each volume", NULL, 's'}}},
+};
+
+static const struct {
+	const char *typed, *meant;
+} objects[] = {
+	{"drive-manager", "drive"}, {"drives", "drive"}, {"raid", "array"}, {"arrays", "array"},
+	{"volumes", "volume"}, {"jobs", "job"},
+}, verbs[] = {
+	{"destroy", "delete"}, {"remove", "delete"},
+};
+/* clang-format on */
+
+const struct command *commands(size_t *count)
+{
+	*count = ARRAY_SIZE(rows);
+	return rows;
+}
+
+const struct command_option *global_options(size_t *count)
+{
+	*count = ARRAY_SIZE(globals);
+	return globals;
+}
+
+const char *command_object(const char *word)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(objects); i++)
+		if (!strcmp(objects[i].typed, word))
+			return objects[i].meant;
+	return word;
+}
+
+const char *command_verb(const char *word)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (!strcmp(verbs[i].typed, word))
+			return verbs[i].meant;
+	return word;
+}

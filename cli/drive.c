@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/units.h"
+#include "cli/handlers.h"
+#include "cli/json.h"
+#include "cli/options.h"
+#include "cli/output.h"
+
+static const struct column columns[] = {
+	{"name", "NAME", COLUMN_TEXT, 0},
+	{"driver", "DRIVER", COLUMN_TEXT, 0},
+	{"bytes", "SIZE", COLUMN_BYTES, 0},
+	{"block_bytes", "BLOCK", COLUMN_NUMBER, 0},
+	{"user", "USED BY", COLUMN_TEXT, 0},
+	{"injectable", "INJECTABLE", COLUMN_YES, COLUMN_WIDE},
+	{"note", "NOTE", COLUMN_TEXT, COLUMN_WIDE},
+};
+
+static const char none[] = "no drives: braid drive attach PATH adds one";
+
+HANDLER(drive_list_run)
+{
+	AUTO_JSON json_t *result = NULL;
+	int error = call(cli, "drive.list", NULL, &result, fail);
+
+	return error ? error
+		     : OUTPUT_LIST(cli, "drives", json_object_get(result, "drives"), columns, none,
+			       fail);
+}
+
+HANDLER(drive_show_run)
+{
+	AUTO_JSON json_t *result = NULL;
+	const json_t *row;
+	int error;
+
+	if (!cli->word_count)
+		return drive_list_run(cli, fail);
+	error = call(cli, "drive.list", NULL, &result, fail);
+	if (error)
+		return error;
+	row = row_where(json_object_get(result, "drives"), "name", cli->words[0]);
+	if (!row)
+		return fail_set(fail, ENOENT, "there is no drive '%.80s': see braid drive list",
+			cli->words[0]);
+	return OUTPUT_OBJECT(cli, "drive", row, columns, fail);
+}
+
+/* --- attach ------------------------------------------------------------------------------------
+ */
+
+/* "ram:NAME:SIZE" with the size in bytes. */
+static int memory_source(const char *typed, char *source, size_t bytes, struct fail *fail)
+{
+	const char *size = strrchr(typed, ':') + 1;
+	uint64_t size_bytes;
+	int error;
+
+	if (size - 1 == strchr(typed, ':'))
+		return fail_set(fail, EINVAL,
+			"'%.80s' is no drive: write %.*s:NAME:SIZE, like "
+			"%.*s:r0:1G",
+			typed, (int)strcspn(typed, ":"), typed, (int)strcspn(typed, ":"), typed);
+	error = units_parse(&size_bytes, size, 1, fail);
+	if (error)
+		return error;
+	if (snprintf(source, bytes, "%.*s%llu", (int)(size - typed), typed,
+		    (unsigned long long)size_bytes) >= (int)bytes)
+		return fail_set(fail, ENAMETOOLONG, "'%.80s...' is too long for a drive", typed);
+	return 0;
+}
+
+/* "0000:65:00.0": where the article names drives by PCI address, this version takes paths. */
+static bool is_pci_address(const char *typed)
+{
+	unsigned domain, bus, device, function;
+	int end = 0;
+
+	return sscanf(typed, "%x:%x:%x.%x%n", &domain, &bus, &device, &function, &end) == 4 &&
+	       end > 0;
+}
+
+/* source: PATH_MAX bytes. */
+static int read_source(const char *typed, char *source, struct fail *fail)
+{
+	if (!strncmp(typed, "ram:", 4) || !strncmp(typed, "null:", 5))
+		return memory_source(typed, source, PATH_MAX, fail);
+	if (is_pci_address(typed))
+		return fail_set(fail, EINVAL,
+			"'%.40s' is a PCI address: this version drives NVMe through the kernel, "
+			"name its "
+			"block device, like /dev/nvme0n1 (see ls -l /sys/block)",
+			typed);
+	if (!realpath(typed, source))
+		return fail_set(fail, errno == EACCES ? EIO : errno, "cannot use '%.200s': %s",
+			typed, strerror(errno));
+	return 0;
+}
+
+static int attach_params(
+	const struct cli *cli, const char *source, json_t **params, struct fail *fail)
+{
+	static const struct {
+		const char *option, *param;
+	} numbers[] = {{"delay", "delay_us"}, {"jitter", "jitter_us"}};
+	uint64_t number = 0;
+	int error;
+
+	*params = json_pack("{s:s}", "source", source);
+	if (!*params)
+		return fail_set(fail, EINVAL, "the path is no valid UTF-8");
+	error = option_bytes(cli, "block-size", 1, &number, fail);
+	if (!error && option_given(cli, "block-size"))
+		json_object_set_new(*params, "block_bytes", json_integer((json_int_t)number));
+	if (option_given(cli, "injectable"))
+		json_object_set_new(*params, "injectable", json_true());
+	for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]) && !error; i++) {
+		if (!option_given(cli, numbers[i].option))
+			continue;
+		error = option_number(cli, numbers[i].option, 60000000, &number, fail);
+		json_object_set_new(*params, numbers[i].param, json_integer((json_int_t)number));
+	}
+	if (error)
+		json_decref(*params);
+	return error;
+}
+
+static int attach_one(struct cli *cli, const char *typed, json_t *attached, struct fail *fail)
+{
+	AUTO_JSON json_t *result = NULL;
+	char source[PATH_MAX];
+	json_t *params;
+	int error = read_source(typed, source, fail);
+
+	if (!error)
+		error = attach_params(cli, source, &params, fail);
+	if (!error)
+		error = call_to_change(cli, "drive.attach", params, NULL, &result, fail);
+	if (!error && result)
+		json_array_append(attached, json_object_get(result, "drive"));
+	return error;
+}
+
+HANDLER(drive_attach_run)
+{
+	AUTO_JSON json_t *sources = option_list(cli, "ids", 0), *attached = json_array();
+	size_t i, count = json_array_size(sources);
+	json_t *source;
+	int error = count ? 0 : usage_fail(cli, fail, "name a drive");
+
+	json_array_foreach(sources, i, source)
+	{
+		if (error)
+			break;
+		error = attach_one(cli, json_string_value(source), attached, fail);
+	}
+	if (error && i > 1 && !cli->dry_run)
+		fail_prefix(fail, "%zu of %zu drives attached, then", i - 1, count);
+	if (error || cli->dry_run || cli->quiet)
+		return error;
+	return OUTPUT_LIST(cli, "drives", attached, columns, none, fail);
+}
+
+/* --- detach ------------------------------------------------------------------------------------
+ */
+
+HANDLER(drive_detach_run)
+{
+	AUTO_JSON json_t *names = option_list(cli, "ids", 0), *members = NULL;
+	size_t i, count = json_array_size(names);
+	json_t *name;
+	int error = count ? 0 : usage_fail(cli, fail, "name a drive");
+
+	json_array_foreach(names, i, name)
+	{
+		AUTO_JSON json_t *result = NULL;
+
+		if (error)
+			break;
+		error = call_to_change(
+			cli, "drive.detach", json_pack("{s:O}", "name", name), NULL, &result, fail);
+	}
+	if (error && i > 1 && !cli->dry_run)
+		fail_prefix(fail, "%zu of %zu drives detached, then", i - 1, count);
+	if (error || cli->dry_run)
+		return error;
+	members = json_pack("{s:O}", "detached", names);
+	return output_done(cli, members, "%zu drive%s detached", count, count == 1 ? "" : "s");
+}
+
+/* --- inject ------------------------------------------------------------------------------------
+ */
+
+static int inject_rule(const struct cli *cli, json_t *rule, struct fail *fail)
+{
+	static const char *const kinds[] = {"error", "torn", "lost", "flip"};
+	static const char *const numbers[] = {"first", "end", "after", "count"};
+	bool reads = option_given(cli, "reads"), writes = option_given(cli, "writes");
+	const char *kind = NULL;
+
+	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (!option_given(cli, kinds[i]))
+			continue;
+		if (kind)
+			return fail_set(
+				fail, EINVAL, "--%s and --%s do not go together", kind, kinds[i]);
+		kind = kinds[i];
+	}
+	if (!kind)
+		return usage_fail(cli, fail, "say which fault");
+	if (!reads && !writes) {
+		reads = !strcmp(kind, "error") || !strcmp(kind, "flip");
+		writes = strcmp(kind, "flip");
+	}
+	json_object_set_new(rule, "kind", json_string(kind));
+	json_object_set_new(rule, "reads", json_boolean(reads));
+	json_object_set_new(rule, "writes", json_boolean(writes));
+	for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		uint64_t number = 0;
+		int error = option_number(
+			cli, numbers[i], i < 2 ? INT64_MAX : UINT32_MAX, &number, fail);
+
+		if (error)
+			return error;
+		if (option_given(cli, numbers[i]))
+			json_object_set_new(rule, numbers[i], json_integer((json_int_t)number));
+	}
+	return 0;
+}
+
+HANDLER(drive_inject_run)
+{
+	AUTO_JSON json_t *rules = json_array(), *result = NULL, *members = NULL;
+	json_t *rule = json_object();
+	bool clear = option_given(cli, "clear");
+	const char *name;
+	int error = option_or_word(cli, NULL, 0, &name, fail);
+
+	if (!error && !clear)
+		error = inject_rule(cli, rule, fail);
+	if (clear)
+		json_decref(rule);
+	else
+		json_array_append_new(rules, rule);
+	if (error)
+		return error;
+	error = call_to_change(cli, "drive.inject",
+		json_pack("{s:s, s:O}", "name", name, "rules", rules), NULL, &result, fail);
+	if (error || cli->dry_run)
+		return error;
+	members = json_pack("{s:s, s:O}", "name", name, "rules", rules);
+	return output_done(cli, members,
+		clear ? "drive %s: no faults any more" : "drive %s: fault injected", name);
+}
