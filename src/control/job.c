@@ -132,7 +132,7 @@ json_t *job_json(const struct job *job)
 	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "id", (int)job->id, "type",
 		job->type, "target", job->target, "state", states[job->state], "error", job->error,
 		"done_bytes", (json_int_t)atomic_load(&job->progress.done_bytes), "total_bytes",
-		(json_int_t)job->progress.total_bytes, "elapsed_ms",
+		(json_int_t)atomic_load(&job->progress.total_bytes), "elapsed_ms",
 		(json_int_t)((end - job->started_ns) / 1000000));
 }
 

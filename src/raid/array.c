@@ -250,7 +250,7 @@ static int create_stacked(struct array **created, const struct array_config *con
 	inner.members = each;
 	outer.members = parts;
 	for (unsigned i = 0; i < parts; i++) {
-		snprintf(inner.name, sizeof(inner.name), "%.58s.%u", config->name, i);
+		snprintf(inner.name, sizeof(inner.name), "%.59s.%hhu", config->name, (uint8_t)i);
 		memcpy(inner.member, config->member + i * each, each * sizeof(inner.member[0]));
 		error = create_plain(&part[i], &inner, config->level->part, group, fail);
 		if (error) {

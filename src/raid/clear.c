@@ -61,7 +61,7 @@ int clear_members(struct blockdev *const *devices, unsigned count, uint64_t bloc
 	int error = 0;
 
 	assert(count && count <= RAID_MEMBERS_MAX);
-	progress->total_bytes = blocks * block_bytes * count;
+	atomic_store(&progress->total_bytes, blocks * block_bytes * count);
 	for (; opened < count && !error; opened += !error)
 		error = blockdev_open_queue(devices[opened],
 			reactor_at(group, opened % reactor_count(group)), &clears[opened].queue, fail);

@@ -11,7 +11,7 @@
 struct reactor_group;
 
 struct clear_progress {
-	uint64_t total_bytes;
+	_Atomic uint64_t total_bytes;
 	_Atomic uint64_t done_bytes;
 	atomic_bool cancel; /* set by whoever wants it to end early: -ECANCELED */
 };

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/counter.h"
 #include "reactor/internal.h"
 
 _Thread_local struct reactor *reactor_current;
@@ -217,5 +218,10 @@ void reactor_unwatch(struct reactor *reactor, int fd)
 
 void reactor_usage(const struct reactor *reactor, struct reactor_usage *usage)
 {
-	*usage = reactor->usage;
+	*usage = (struct reactor_usage){
+		.busy_ns = counter_read(&reactor->usage.busy_ns),
+		.idle_ns = counter_read(&reactor->usage.idle_ns),
+		.sleep_ns = counter_read(&reactor->usage.sleep_ns),
+		.sleeps = counter_read(&reactor->usage.sleeps),
+	};
 }

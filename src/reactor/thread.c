@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/counter.h"
 #include "reactor/internal.h"
 
 enum {
@@ -91,7 +92,7 @@ static void sleep_until_event(struct reactor *reactor)
 	/* Pairs with reactor_send(): a message posted before it could see `sleeping` is seen here. */
 	if (arm_all(reactor) && !atomic_load(&reactor->mailbox) && timeout_ms) {
 		epoll_wait(reactor->epoll_fd, events, ARRAY_SIZE(events), timeout_ms);
-		reactor->usage.sleeps++;
+		counter_add(&reactor->usage.sleeps, 1);
 	}
 	atomic_store(&reactor->sleeping, false);
 	disarm_all(reactor);
@@ -117,17 +118,17 @@ static void *reactor_main(void *argument)
 		reactor->now_ns = clock_ns();
 		if (work) {
 			/* The stretch that just ended was idle if it began so. */
-			*(idle_since ? &reactor->usage.idle_ns : &reactor->usage.busy_ns) +=
-				reactor->now_ns - before;
+			counter_add(idle_since ? &reactor->usage.idle_ns : &reactor->usage.busy_ns,
+				reactor->now_ns - before);
 			idle_since = 0;
 			continue;
 		}
 		if (!idle_since) {
-			reactor->usage.busy_ns += reactor->now_ns - before;
+			counter_add(&reactor->usage.busy_ns, reactor->now_ns - before);
 			idle_since = reactor->now_ns;
 			continue;
 		}
-		reactor->usage.idle_ns += reactor->now_ns - before;
+		counter_add(&reactor->usage.idle_ns, reactor->now_ns - before);
 		cpu_relax();
 		if (reactor->group->idle == REACTOR_IDLE_SPIN ||
 			reactor->now_ns - idle_since < SPIN_NS)
@@ -135,7 +136,7 @@ static void *reactor_main(void *argument)
 		slept = reactor->now_ns;
 		sleep_until_event(reactor);
 		reactor->now_ns = idle_since = clock_ns();
-		reactor->usage.sleep_ns += reactor->now_ns - slept;
+		counter_add(&reactor->usage.sleep_ns, reactor->now_ns - slept);
 	}
 	return NULL;
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/counter.h"
 
 /* Writes to the front end's descriptor. It was made non-blocking when it came: a counter that is
  * full, or a pipe, has something to be read already. */
@@ -20,12 +21,17 @@ static void signal_fd(int fd)
 		return;
 }
 
+static bool is_broken(const struct queue *queue)
+{
+	return atomic_load_explicit(&queue->broken, memory_order_relaxed);
+}
+
 /* The ring makes no sense: it is not touched any more. What is in flight is completed towards the
  * members, and forgotten. */
 static void break_queue(struct queue *queue, const struct fail *fail)
 {
-	queue->broken = true;
 	snprintf(queue->reason, sizeof(queue->reason), "%s", fail->text);
+	atomic_store(&queue->broken, true);
 	atomic_fetch_add(&queue->device->broken, 1);
 	log_warning("event=VhostQueueBroken controller=%s reason=\"%s\" effect=\"this queue stops; the "
 		    "guest must reset the device\"",
@@ -40,9 +46,9 @@ void queue_complete(struct queue_request *request, enum virtio_blk_status status
 	queue->in_flight--;
 	queue->parked = false;
 	if (status != VIRTIO_BLK_S_OK)
-		queue->counters.errors++;
+		counter_add(&queue->counters.errors, 1);
 	list_push_front(&queue->free, &request->io.link);
-	if (queue->broken)
+	if (is_broken(queue))
 		return;
 	*request->status = (uint8_t)status;
 	/* The length counts from the first writable byte on: the status, which is the last, is in it
@@ -83,10 +89,10 @@ static unsigned take_batch(struct queue *queue)
 			break;
 		list_remove(node);
 		queue->in_flight++;
-		queue->counters.requests++;
+		counter_add(&queue->counters.requests, 1);
 		taken++;
 		blk_execute(request);
-		if (queue->broken)
+		if (is_broken(queue))
 			break;
 	}
 	return taken;
@@ -98,7 +104,7 @@ static unsigned queue_poll(struct poller *poller)
 	struct fail fail;
 	unsigned work;
 
-	if (queue->broken)
+	if (is_broken(queue))
 		return 0;
 	if (atomic_load_explicit(&queue->device->memory->cut, memory_order_relaxed)) {
 		fail_set(&fail, EFAULT, "the front end cut the guest's memory short");
@@ -107,7 +113,7 @@ static unsigned queue_poll(struct poller *poller)
 	}
 	work = take_batch(queue);
 	if (split_publish(&queue->ring)) {
-		queue->counters.notifications++;
+		counter_add(&queue->counters.notifications, 1);
 		signal_fd(queue->call_fd);
 	}
 	return work;
@@ -117,7 +123,7 @@ static bool queue_arm(struct poller *poller)
 {
 	struct queue *queue = container_of(poller, struct queue, poller);
 
-	if (queue->broken)
+	if (is_broken(queue))
 		return true;
 	if (queue->kick_fd < 0)
 		return false; /* the driver does not notify: somebody has to look */
@@ -130,7 +136,7 @@ static void queue_disarm(struct poller *poller)
 {
 	struct queue *queue = container_of(poller, struct queue, poller);
 
-	if (queue->sleeping && !queue->broken)
+	if (queue->sleeping && !is_broken(queue))
 		split_refuse_notification(&queue->ring);
 	queue->sleeping = false;
 }
@@ -168,7 +174,8 @@ int queue_start(struct queue *queue, struct fail *fail)
 
 	assert(!queue->running && queue->ring.descriptors && queue->device->memory);
 	queue->poller = (struct poller){queue_poll, queue_arm, queue_disarm, {NULL, NULL}};
-	queue->broken = queue->sleeping = queue->parked = false;
+	atomic_store(&queue->broken, false);
+	queue->sleeping = queue->parked = false;
 	queue->ring.published_used = queue->ring.next_used;
 	queue->in_flight = 0;
 	if (allocate_requests(queue))
@@ -209,7 +216,7 @@ static int drained_on_reactor(void *argument)
 
 	if (queue->in_flight)
 		return 1;
-	if (!queue->broken && split_publish(&queue->ring))
+	if (!is_broken(queue) && split_publish(&queue->ring))
 		signal_fd(queue->call_fd);
 	return 0;
 }
@@ -221,7 +228,7 @@ void queue_stop(struct queue *queue)
 	reactor_call(queue->reactor, park_on_reactor, queue);
 	while (reactor_call(queue->reactor, drained_on_reactor, queue))
 		usleep(50);
-	if (queue->broken)
+	if (is_broken(queue))
 		atomic_fetch_sub(&queue->device->broken, 1);
 	blockdev_close_queue(queue->blocks);
 	free(queue->requests);

@@ -50,7 +50,7 @@ struct queue_request {
 };
 
 struct queue_counters {
-	uint64_t requests, notifications, kicks_wanted, errors;
+	uint64_t requests, notifications, errors;
 };
 
 /* What all queues of a session share; constant while any queue runs, except writeback. */
@@ -73,7 +73,8 @@ struct queue {
 	struct split_queue ring;
 	struct blockdev_queue *blocks; /* the volume, on this reactor */
 	int kick_fd, call_fd, error_fd; /* -1: none */
-	bool running, broken;
+	bool running;
+	atomic_bool broken; /* set by the reactor, after reason */
 	bool sleeping; /* armed: the driver's notification is wanted */
 	bool parked;   /* out of requests: takes no chains until one is done */
 	unsigned in_flight;

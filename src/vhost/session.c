@@ -13,6 +13,7 @@
 
 #include "base/bits.h"
 #include "base/cleanup.h"
+#include "base/counter.h"
 #include "vhost/config.h"
 
 #define PROTOCOL_FEATURES                                                                      \
@@ -789,10 +790,10 @@ void session_status(struct session *session, struct controller_status *status)
 		const struct queue *queue = &session->rings[i].queue;
 
 		status->queues += queue->running;
-		status->requests += queue->counters.requests;
-		status->notifications += queue->counters.notifications;
-		status->errors += queue->counters.errors;
-		if (queue->running && queue->broken)
+		status->requests += counter_read(&queue->counters.requests);
+		status->notifications += counter_read(&queue->counters.notifications);
+		status->errors += counter_read(&queue->counters.errors);
+		if (queue->running && atomic_load(&queue->broken))
 			snprintf(status->trouble, sizeof(status->trouble), "queue %u stopped: %s", i,
 				queue->reason);
 	}
