@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "base/units.h"
 #include "cli/confirm.h"
 #include "cli/handlers.h"
@@ -29,6 +30,9 @@ static const struct column columns[] = {
 	{"memory_per_core_bytes", "MEMORY/CORE", COLUMN_BYTES, COLUMN_WIDE},
 	{"made_at", "MADE", COLUMN_TIME, COLUMN_WIDE},
 };
+
+static const struct listing listing = {
+	"arrays", columns, ARRAY_SIZE(columns), "no arrays: braid array create makes one"};
 
 static const struct column details[] = {
 	{"name", "array", COLUMN_TEXT, 0},
@@ -83,7 +87,7 @@ int array_print_members(const struct cli *cli, const json_t *array, struct fail 
 	style.no_header = false;
 	return length_of(array, "members")
 		       ? table_print(json_object_get(array, "members"), member_columns,
-				 sizeof(member_columns) / sizeof(member_columns[0]), &style, fail)
+				 ARRAY_SIZE(member_columns), &style, fail)
 		       : 0;
 }
 
@@ -92,9 +96,7 @@ HANDLER(array_list_run)
 	AUTO_JSON json_t *result = NULL;
 	int error = call(cli, "array.list", NULL, &result, fail);
 
-	return error ? error
-		     : OUTPUT_LIST(cli, "arrays", json_object_get(result, "arrays"), columns,
-			       "no arrays: braid array create makes one", fail);
+	return error ? error : output_list(cli, &listing, json_object_get(result, "arrays"), fail);
 }
 
 static int get_array(struct cli *cli, const char *name, json_t **array, struct fail *fail)
@@ -122,11 +124,11 @@ HANDLER(array_show_run)
 	if (error)
 		return error;
 	if (output_is_json(cli) || cli->columns || cli->no_header)
-		return OUTPUT_OBJECT(cli, "array", array, columns, fail);
-	details_print(array, details, sizeof(details) / sizeof(details[0]), &style);
+		return output_object(cli, &listing, "array", array, fail);
+	details_print(array, details, ARRAY_SIZE(details), &style);
 	if (style.wide)
 		details_print(json_object_get(array, "counters"), counter_details,
-			sizeof(counter_details) / sizeof(counter_details[0]), &style);
+			ARRAY_SIZE(counter_details), &style);
 	putchar('\n');
 	return array_print_members(cli, array, fail);
 }

@@ -59,7 +59,7 @@ static void print_names(const json_t *names)
 
 	json_array_foreach(names, i, name)
 	{
-		const char *text = json_string_value(name);
+		const char *text = string_of(name);
 
 		if (column && column + 1 + strlen(text) > NAMES_WIDTH) {
 			printf("\n       ");
@@ -94,7 +94,7 @@ static void print_plan(const struct cli *cli, const json_t *plan)
 	printf("       ");
 	print_names(json_object_get(plan, "drives"));
 	json_array_foreach((json_t *)warnings, i, warning)
-		printf("%sWARN%s   %s\n", mark, color_end(cli->color), json_string_value(warning));
+		printf("%sWARN%s   %s\n", mark, color_end(cli->color), string_of(warning));
 	fflush(stdout);
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "base/units.h"
 #include "cli/handlers.h"
 #include "cli/json.h"
@@ -21,16 +22,15 @@ static const struct column columns[] = {
 	{"note", "NOTE", COLUMN_TEXT, COLUMN_WIDE},
 };
 
-static const char none[] = "no drives: braid drive attach PATH adds one";
+static const struct listing listing = {
+	"drives", columns, ARRAY_SIZE(columns), "no drives: braid drive attach PATH adds one"};
 
 HANDLER(drive_list_run)
 {
 	AUTO_JSON json_t *result = NULL;
 	int error = call(cli, "drive.list", NULL, &result, fail);
 
-	return error ? error
-		     : OUTPUT_LIST(cli, "drives", json_object_get(result, "drives"), columns, none,
-			       fail);
+	return error ? error : output_list(cli, &listing, json_object_get(result, "drives"), fail);
 }
 
 HANDLER(drive_show_run)
@@ -48,7 +48,7 @@ HANDLER(drive_show_run)
 	if (!row)
 		return fail_set(fail, ENOENT, "there is no drive '%.80s': see braid drive list",
 			cli->words[0]);
-	return OUTPUT_OBJECT(cli, "drive", row, columns, fail);
+	return output_object(cli, &listing, "drive", row, fail);
 }
 
 /* --- attach ------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ static int attach_params(
 		json_object_set_new(*params, "block_bytes", json_integer((json_int_t)number));
 	if (option_given(cli, "injectable"))
 		json_object_set_new(*params, "injectable", json_true());
-	for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]) && !error; i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(numbers) && !error; i++) {
 		if (!option_given(cli, numbers[i].option))
 			continue;
 		error = option_number(cli, numbers[i].option, 60000000, &number, fail);
@@ -157,13 +157,13 @@ HANDLER(drive_attach_run)
 	{
 		if (error)
 			break;
-		error = attach_one(cli, json_string_value(source), attached, fail);
+		error = attach_one(cli, string_of(source), attached, fail);
 	}
 	if (error && i > 1 && !cli->dry_run)
 		fail_prefix(fail, "%zu of %zu drives attached, then", i - 1, count);
 	if (error || cli->dry_run || cli->quiet)
 		return error;
-	return OUTPUT_LIST(cli, "drives", attached, columns, none, fail);
+	return output_list(cli, &listing, attached, fail);
 }
 
 /* --- detach ------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ static int inject_rule(const struct cli *cli, json_t *rule, struct fail *fail)
 	bool reads = option_given(cli, "reads"), writes = option_given(cli, "writes");
 	const char *kind = NULL;
 
-	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
 		if (!option_given(cli, kinds[i]))
 			continue;
 		if (kind)
@@ -220,7 +220,7 @@ static int inject_rule(const struct cli *cli, json_t *rule, struct fail *fail)
 	json_object_set_new(rule, "kind", json_string(kind));
 	json_object_set_new(rule, "reads", json_boolean(reads));
 	json_object_set_new(rule, "writes", json_boolean(writes));
-	for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++) {
 		uint64_t number = 0;
 		int error = option_number(
 			cli, numbers[i], i < 2 ? INT64_MAX : UINT32_MAX, &number, fail);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "cli/handlers.h"
 #include "cli/json.h"
 #include "cli/options.h"
@@ -20,14 +21,14 @@ static const struct column columns[] = {
 	{"error", "ERROR", COLUMN_TEXT, 0},
 };
 
+static const struct listing listing = {"jobs", columns, ARRAY_SIZE(columns), "no jobs"};
+
 HANDLER(job_list_run)
 {
 	AUTO_JSON json_t *result = NULL;
 	int error = call(cli, "job.list", NULL, &result, fail);
 
-	return error ? error
-		     : OUTPUT_LIST(cli, "jobs", json_object_get(result, "jobs"), columns, "no jobs",
-			       fail);
+	return error ? error : output_list(cli, &listing, json_object_get(result, "jobs"), fail);
 }
 
 /* The word as a job's number. */
@@ -51,7 +52,7 @@ HANDLER(job_show_run)
 		error = progress_find(cli, id, &job, fail);
 	if (error)
 		return error;
-	return OUTPUT_OBJECT(cli, "job", job, columns, fail);
+	return output_object(cli, &listing, "job", job, fail);
 }
 
 static int follow(struct cli *cli, uint64_t id, json_t *ended, struct fail *fail)
@@ -86,12 +87,14 @@ static int follow_jobs(struct cli *cli, json_t *ended, struct fail *fail)
 
 HANDLER(job_watch_run)
 {
+	static const struct listing watched = {
+		"jobs", columns, ARRAY_SIZE(columns), "no job is running"};
 	AUTO_JSON json_t *ended = json_array();
 	int error = follow_jobs(cli, ended, fail);
 
 	if (error || cli->quiet)
 		return error;
-	return OUTPUT_LIST(cli, "jobs", ended, columns, "no job is running", fail);
+	return output_list(cli, &watched, ended, fail);
 }
 
 HANDLER(job_wait_run)
@@ -105,5 +108,5 @@ HANDLER(job_wait_run)
 	cli->quiet = quiet;
 	if (error || !output_is_json(cli))
 		return error;
-	return OUTPUT_LIST(cli, "jobs", ended, columns, "", fail);
+	return output_list(cli, &listing, ended, fail);
 }

@@ -15,11 +15,16 @@ static inline void cleanup_json(json_t **json)
 	json_decref(*json);
 }
 
-static inline const char *text_of(const json_t *object, const char *key)
+static inline const char *string_of(const json_t *string)
 {
-	const char *text = json_string_value(json_object_get(object, key));
+	const char *text = json_string_value(string);
 
 	return text ? text : "";
+}
+
+static inline const char *text_of(const json_t *object, const char *key)
+{
+	return string_of(json_object_get(object, key));
 }
 
 static inline uint64_t number_of(const json_t *object, const char *key)

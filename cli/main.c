@@ -6,8 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "cli/help.h"
 #include "cli/options.h"
+#include "cli/output.h"
 #include "cli/parse.h"
 #include "cli/rpc_client.h"
 
@@ -16,7 +18,7 @@ static int read_output(struct cli *cli, struct fail *fail)
 	static const char *const forms[] = {"table", "wide", "json", "jsonl"};
 	const char *form = option_text(cli, "output");
 
-	for (unsigned i = 0; form && i < sizeof(forms) / sizeof(forms[0]); i++)
+	for (unsigned i = 0; form && i < ARRAY_SIZE(forms); i++)
 		if (!strcmp(forms[i], form)) {
 			cli->output = (enum output)i;
 			return 0;
@@ -88,7 +90,7 @@ static const char *global_socket(const struct cli *cli)
 
 static int run_command(struct cli *cli, struct fail *fail)
 {
-	struct rpc_client client;
+	static struct rpc_client client;
 	int error = rpc_client_init(&client, global_socket(cli), fail);
 
 	if (error)
@@ -129,6 +131,7 @@ int main(int argc, char **argv)
 			&fail, EIO, "cannot write what was asked for: %s", strerror(errno));
 	if (!error)
 		return (int)cli.status;
+	text_disarm(fail.text);
 	fprintf(stderr, "braid: %s\n", fail.text);
 	return (int)exit_status_of(fail.error);
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/output.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "cli/json.h"
@@ -63,15 +65,15 @@ static json_t *chosen_members(const json_t *row, const struct column *const *cho
 	return members;
 }
 
-static int output_rows_json(struct cli *cli, const char *key, const json_t *rows,
-	const struct column *columns, size_t count, struct fail *fail)
+static int output_rows_json(
+	struct cli *cli, const struct listing *listing, const json_t *rows, struct fail *fail)
 {
 	const struct column *chosen[TABLE_COLUMNS_MAX];
 	struct table_style style = output_style(cli);
 	AUTO_JSON json_t *list = json_array(), *members = NULL;
 	size_t i, used;
 	json_t *row;
-	int error = table_choose(columns, count, &style, chosen, &used, fail);
+	int error = table_choose(listing->columns, listing->count, &style, chosen, &used, fail);
 
 	if (error)
 		return error;
@@ -81,28 +83,28 @@ static int output_rows_json(struct cli *cli, const char *key, const json_t *rows
 		json_array_foreach(list, i, row) print_line(row, JSON_COMPACT);
 		return 0;
 	}
-	members = json_pack("{s:O}", key, list);
+	members = json_pack("{s:O}", listing->key, list);
 	output_json(cli, members);
 	return 0;
 }
 
-int output_list(struct cli *cli, const char *key, const json_t *rows, const struct column *columns,
-	size_t count, const char *none, struct fail *fail)
+int output_list(
+	struct cli *cli, const struct listing *listing, const json_t *rows, struct fail *fail)
 {
 	struct table_style style = output_style(cli);
 
 	if (output_is_json(cli))
-		return output_rows_json(cli, key, rows, columns, count, fail);
+		return output_rows_json(cli, listing, rows, fail);
 	if (!json_array_size(rows) && !cli->columns) {
 		if (!cli->quiet && !cli->no_header)
-			fprintf(stderr, "%s\n", none);
+			fprintf(stderr, "%s\n", listing->none);
 		return 0;
 	}
-	return table_print(rows, columns, count, &style, fail);
+	return table_print(rows, listing->columns, listing->count, &style, fail);
 }
 
-int output_object(struct cli *cli, const char *key, const json_t *row, const struct column *columns,
-	size_t count, struct fail *fail)
+int output_object(struct cli *cli, const struct listing *listing, const char *key,
+	const json_t *row, struct fail *fail)
 {
 	AUTO_JSON json_t *rows = json_pack("[O]", row), *members = NULL;
 	struct table_style style = output_style(cli);
@@ -114,8 +116,8 @@ int output_object(struct cli *cli, const char *key, const json_t *row, const str
 		return 0;
 	}
 	if (cli->columns || cli->no_header)
-		return table_print(rows, columns, count, &style, fail);
-	details_print(row, columns, count, &style);
+		return table_print(rows, listing->columns, listing->count, &style, fail);
+	details_print(row, listing->columns, listing->count, &style);
 	return 0;
 }
 
@@ -149,9 +151,43 @@ int output_done(const struct cli *cli, const json_t *members, const char *format
 	return 0;
 }
 
+void text_disarm(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+}
+
+/* All texts of an answer. jansson bounds the depth. */
+static void disarm_json(json_t *json)
+{
+	AUTO_FREE char *text = NULL;
+	const char *key;
+	size_t i;
+	json_t *value;
+
+	json_object_foreach(json, key, value) disarm_json(value);
+	json_array_foreach(json, i, value) disarm_json(value);
+	if (!json_is_string(json))
+		return;
+	text = strdup(json_string_value(json));
+	if (!text)
+		abort();
+	text_disarm(text);
+	json_string_set(json, text);
+}
+
 int call(struct cli *cli, const char *method, json_t *params, json_t **result, struct fail *fail)
 {
-	return rpc_client_call(cli->client, method, params, result, fail);
+	int error = rpc_client_call(cli->client, method, params, result, fail);
+
+	if (error)
+		return error;
+	if (!json_is_object(*result))
+		return fail_set(fail, EPROTO, "braidd gave a strange answer to %s", method);
+	if (!output_is_json(cli))
+		disarm_json(*result);
+	return 0;
 }
 
 int call_to_change(struct cli *cli, const char *method, json_t *params, const json_t *plan,

@@ -12,17 +12,20 @@
 bool output_is_json(const struct cli *cli);
 struct table_style output_style(const struct cli *cli);
 
-/* A list under `key`; `none` is said on stderr when a table would be empty. Borrows rows. */
-int output_list(struct cli *cli, const char *key, const json_t *rows, const struct column *columns,
-	size_t count, const char *none, struct fail *fail);
-#define OUTPUT_LIST(cli, key, rows, columns, none, fail) \
-	output_list(cli, key, rows, columns, sizeof(columns) / sizeof((columns)[0]), none, fail)
+/* How the rows of one noun are shown. */
+struct listing {
+	const char *key; /* of the list in JSON */
+	const struct column *columns;
+	size_t count;
+	const char *none; /* said on stderr when a table would be empty */
+};
 
-/* One object under `key`. Borrows row. */
-int output_object(struct cli *cli, const char *key, const json_t *row, const struct column *columns,
-	size_t count, struct fail *fail);
-#define OUTPUT_OBJECT(cli, key, row, columns, fail) \
-	output_object(cli, key, row, columns, sizeof(columns) / sizeof((columns)[0]), fail)
+/* A list under listing->key. Borrows rows. */
+int output_list(
+	struct cli *cli, const struct listing *listing, const json_t *rows, struct fail *fail);
+/* One row of such a list under `key`. Borrows row. */
+int output_object(struct cli *cli, const struct listing *listing, const char *key,
+	const json_t *row, struct fail *fail);
 
 /* `members` behind output_version. Borrows. */
 void output_json(const struct cli *cli, const json_t *members);
@@ -34,7 +37,11 @@ void say(const struct cli *cli, const char *format, ...) __attribute__((format(p
 int output_done(const struct cli *cli, const json_t *members, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Calls the daemon; takes params. */
+/* Names come from disks and people: nothing in them may move the cursor. */
+void text_disarm(char *text);
+
+/* Calls the daemon; takes params. Fills *result with a new reference or NULL. Texts in it are safe
+ * for a terminal unless the output is JSON. */
 int call(struct cli *cli, const char *method, json_t *params, json_t **result, struct fail *fail);
 /* The same for what changes something: with -n it prints the call instead, with `plan` (borrowed,
  * or NULL) beside it in JSON, and *result stays NULL. */

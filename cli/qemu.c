@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bits.h"
+
 extern char **environ;
 
 /* What "PROGRAM --version" says, at most bytes - 1 of it; -1: it does not run. */
@@ -72,7 +74,7 @@ int qemu_version_find(
 		return ask(version, path) ? 0
 					  : fail_set(fail, EINVAL,
 						    "--qemu: '%.200s' is no QEMU that runs", path);
-	for (unsigned i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
+	for (unsigned i = 0; i < ARRAY_SIZE(programs); i++)
 		if (ask(version, programs[i]))
 			return 0;
 	return 0;

@@ -168,6 +168,7 @@ static int receive(struct rpc_client *client, double deadline_s, struct fail *fa
 	return 0;
 }
 
+/* Fills *answer, a new reference, also when it fails. */
 static int receive_answer(struct rpc_client *client, json_t **answer, struct fail *fail)
 {
 	double deadline_s = now_s() + client->timeout_s;
@@ -189,13 +190,11 @@ static int receive_answer(struct rpc_client *client, json_t **answer, struct fai
 	*answer = json_loadb(client->buffer, (size_t)(end - client->buffer), 0, &where);
 	client->used -= (size_t)(end + 1 - client->buffer);
 	memmove(client->buffer, end + 1, client->used);
-	if (!json_is_object(*answer)) {
-		json_decref(*answer);
+	if (!json_is_object(*answer))
 		return fail_set(fail, EPROTO,
 			"what answers on %s is not braidd: it does not speak "
 			"JSON-RPC",
 			client->path);
-	}
 	return 0;
 }
 

@@ -258,6 +258,7 @@ static int check(struct cli *cli, const char *name)
 	struct fail fail = {0};
 
 	if (get_status(cli, name, &status, &fail)) {
+		text_disarm(fail.text);
 		printf("BRAID UNKNOWN: %s\n", fail.text);
 		cli->status = (enum exit_status)CHECK_UNKNOWN;
 		return 0;

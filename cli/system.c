@@ -11,6 +11,7 @@
 #include "cli/json.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/rpc_client.h"
 
 HANDLER(version_run)
 {
@@ -52,7 +53,8 @@ HANDLER(rpc_run)
 				cli->words[1]);
 		}
 	}
-	error = call_to_change(cli, method, params, NULL, &result, fail);
+	error = cli->dry_run ? call_to_change(cli, method, params, NULL, &result, fail)
+			     : rpc_client_call(cli->client, method, params, &result, fail);
 	if (error || cli->dry_run)
 		return error;
 	text = json_dumps(result,
@@ -85,27 +87,30 @@ HANDLER(help_run)
 		cli->words[0], verb ? " " : "", verb ? verb : "");
 }
 
+static int bdevs_json(struct cli *cli, struct fail *fail)
+{
+	AUTO_JSON json_t *drives = NULL, *volumes = NULL;
+	int error = call(cli, "drive.list", NULL, &drives, fail);
+
+	if (!error)
+		error = call(cli, "volume.list", NULL, &volumes, fail);
+	if (error)
+		return error;
+	json_object_update(drives, volumes);
+	output_json(cli, drives);
+	return 0;
+}
+
 HANDLER(bdev_show_run)
 {
 	int error;
 
-	if (!output_is_json(cli)) {
-		error = drive_list_run(cli, fail);
-		if (error)
-			return error;
-		putchar('\n');
-		return volume_list_run(cli, fail);
-	}
-	{
-		AUTO_JSON json_t *drives = NULL, *volumes = NULL;
-
-		error = call(cli, "drive.list", NULL, &drives, fail);
-		if (!error)
-			error = call(cli, "volume.list", NULL, &volumes, fail);
-		if (error)
-			return error;
-		json_object_update(drives, volumes);
-		output_json(cli, drives);
-		return 0;
-	}
+	if (output_is_json(cli))
+		return bdevs_json(cli, fail);
+	error = drive_list_run(cli, fail);
+	if (error)
+		return error;
+	putchar('\n');
+	fflush(stdout);
+	return volume_list_run(cli, fail);
 }

@@ -10,6 +10,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "base/bits.h"
 #include "base/cleanup.h"
 #include "base/units.h"
 #include "cli/json.h"
@@ -30,7 +31,7 @@ const char *state_color(const char *state, bool color)
 		{"failed", red},
 	};
 
-	for (size_t i = 0; color && i < sizeof(colors) / sizeof(colors[0]); i++)
+	for (size_t i = 0; color && i < ARRAY_SIZE(colors); i++)
 		if (!strcasecmp(colors[i].state, state))
 			return colors[i].color;
 	return "";
@@ -41,21 +42,13 @@ const char *color_end(bool color)
 	return color ? "\033[0m" : "";
 }
 
-/* Names come from disks and people: nothing in them may move the cursor. */
-static void disarm(char *text)
-{
-	for (; *text; text++)
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
-			*text = '?';
-}
-
 static void print_list(FILE *stream, const json_t *list)
 {
 	size_t i;
 	json_t *element;
 
 	json_array_foreach((json_t *)list, i, element)
-		fprintf(stream, "%s%s", i ? " " : "", json_string_value(element));
+		fprintf(stream, "%s%s", i ? " " : "", string_of(element));
 }
 
 static void print_time(FILE *stream, json_int_t seconds)
@@ -89,7 +82,7 @@ static void print_value(
 	else if (kind == COLUMN_YES)
 		fputs(json_is_true(value) ? "yes" : "no", stream);
 	else if (kind == COLUMN_TEXT)
-		fputs(json_is_string(value) ? json_string_value(value) : "", stream);
+		fputs(string_of(value), stream);
 	else if (kind == COLUMN_NUMBER || style->raw)
 		fprintf(stream, "%lld", number);
 	else if (kind == COLUMN_BYTES)
@@ -116,7 +109,6 @@ static char *cell_text(
 	if (!ftell(stream))
 		fputc('-', stream);
 	fclose(stream);
-	disarm(text);
 	return text;
 }
 

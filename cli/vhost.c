@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "base/cpumask.h"
 #include "base/units.h"
 #include "cli/handlers.h"
@@ -34,14 +35,15 @@ static const struct column columns[] = {
 	{"trouble", "TROUBLE", COLUMN_TEXT, COLUMN_WIDE},
 };
 
+static const struct listing listing = {"exports", columns, ARRAY_SIZE(columns),
+	"no controllers: braid vhost create VOLUME makes one"};
+
 HANDLER(vhost_list_run)
 {
 	AUTO_JSON json_t *result = NULL;
 	int error = call(cli, "vhost.list", NULL, &result, fail);
 
-	return error ? error
-		     : OUTPUT_LIST(cli, "exports", json_object_get(result, "exports"), columns,
-			       "no controllers: braid vhost create VOLUME makes one", fail);
+	return error ? error : output_list(cli, &listing, json_object_get(result, "exports"), fail);
 }
 
 int vhost_find(struct cli *cli, const char *name, json_t **export, struct fail *fail)
@@ -65,7 +67,7 @@ HANDLER(vhost_show_run)
 	if (!cli->word_count)
 		return vhost_list_run(cli, fail);
 	error = vhost_find(cli, cli->words[0], &export, fail);
-	return error ? error : OUTPUT_OBJECT(cli, "export", export, columns, fail);
+	return error ? error : output_object(cli, &listing, "export", export, fail);
 }
 
 /* --- create ------------------------------------------------------------------------------------
@@ -138,7 +140,7 @@ static void print_created(const struct cli *cli, const json_t *result)
 		*text_of(export, "volume") ? text_of(export, "volume") : text_of(export, "array"),
 		text_of(export, "cores"), text_of(export, "socket"));
 	json_array_foreach(json_object_get(result, "warnings"), i, warning)
-		say(cli, "WARN   %s", json_string_value(warning));
+		say(cli, "WARN   %s", string_of(warning));
 	say(cli, "next:  braid vhost args %s --memory SIZE", text_of(export, "name"));
 }
 

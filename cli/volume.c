@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "base/units.h"
 #include "cli/confirm.h"
 #include "cli/handlers.h"
@@ -23,7 +24,8 @@ static const struct column columns[] = {
 	{"export", "EXPORTED AS", COLUMN_TEXT, 0},
 };
 
-static const char none[] = "no volumes: braid volume split ARRAY --count N makes some";
+static const struct listing listing = {"volumes", columns, ARRAY_SIZE(columns),
+	"no volumes: braid volume split ARRAY --count N makes some"};
 
 int volume_plain_name(struct cli *cli, const char *typed, const char **name, struct fail *fail)
 {
@@ -53,9 +55,7 @@ HANDLER(volume_list_run)
 	AUTO_JSON json_t *result = NULL;
 	int error = call(cli, "volume.list", NULL, &result, fail);
 
-	return error ? error
-		     : OUTPUT_LIST(cli, "volumes", json_object_get(result, "volumes"), columns,
-			       none, fail);
+	return error ? error : output_list(cli, &listing, json_object_get(result, "volumes"), fail);
 }
 
 /* The volume as the daemon lists it. New reference. */
@@ -83,7 +83,7 @@ HANDLER(volume_show_run)
 	if (!cli->word_count)
 		return volume_list_run(cli, fail);
 	error = find_volume(cli, cli->words[0], &volume, fail);
-	return error ? error : OUTPUT_OBJECT(cli, "volume", volume, columns, fail);
+	return error ? error : output_object(cli, &listing, "volume", volume, fail);
 }
 
 /* --- sizes -------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ static int split(struct cli *cli, uint64_t bare_unit, struct fail *fail)
 		return error;
 	volumes = json_object_get(result, "volumes");
 	if (output_is_json(cli))
-		return OUTPUT_LIST(cli, "volumes", volumes, columns, none, fail);
+		return output_list(cli, &listing, volumes, fail);
 	say(cli, "%zu volumes of %s: %sp0 to %sp%zu", json_array_size(volumes),
 		units_print(number_of(json_array_get(volumes, 0), "bytes"), size), array, array,
 		json_array_size(volumes) - 1);

@@ -99,7 +99,10 @@ static void explain(const struct array_status *status, char *why, char *next, si
 			"drives back, or replace them and restore from backup",
 			(unsigned long long)status->counters.errors);
 	else if (status->failed)
-		snprintf(next, bytes, "all data is served, %u more may fail. Replace the failed drives",
+		snprintf(next, bytes,
+			status->tolerates ? "all data is served, %u more may fail. Replace the failed drives"
+					  : "all data is served, but no more may fail. Replace the failed "
+					    "drives",
 			status->tolerates);
 	else if (erring)
 		snprintf(next, bytes, "all data is served. Watch these drives, see braid array show");
@@ -121,6 +124,17 @@ static json_t *volume_names(const struct array_entry *entry, uint64_t *bytes)
 	return names;
 }
 
+/* The members of an array that is still being made. */
+static json_t *future_members(const struct array_config *config, json_t *members)
+{
+	for (unsigned i = 0; i < config->members; i++) {
+		struct member_status member = {.dev = config->member[i]};
+
+		json_array_append_new(members, member_json(&member, i));
+	}
+	return members;
+}
+
 json_t *array_json(struct array_entry *entry)
 {
 	const struct array_config *config;
@@ -130,9 +144,13 @@ json_t *array_json(struct array_entry *entry)
 	uint64_t volumes_bytes;
 
 	if (!entry->array)
-		return json_pack("{s:s, s:s, s:s, s:s, s:o, s:[]}", "name", entry->name, "state",
-			"initialising", "why", "the drives are being cleared", "next",
-			"wait, or watch with braid job watch", "members", members, "volumes");
+		return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:[]}", "name",
+			entry->name, "level", entry->config.level->name, "level_text",
+			entry->config.level->text, "state", "initialising", "why",
+			"the drives are being cleared", "next", "wait, or watch with braid job watch",
+			"chunk_bytes", (int)entry->config.chunk_bytes, "block_bytes",
+			(int)entry->config.block_bytes, "members",
+			future_members(&entry->config, members), "volumes");
 	config = array_config(entry->array);
 	array_status(entry->array, &status);
 	explain(&status, why, next, sizeof(why));
@@ -347,21 +365,19 @@ METHOD(array_fail)
 	struct array_entry *entry = made_array(daemon, rpc_string(params, "name", ""), fail);
 	const char *name = rpc_string(params, "drive", "");
 	const struct array_config *config;
-	struct array_status status;
+	bool beyond = rpc_boolean(params, "allow_failed");
 
 	if (!entry)
 		return -fail->error;
 	config = array_config(entry->array);
-	array_status(entry->array, &status);
-	for (unsigned i = 0; i < status.members; i++) {
+	for (unsigned i = 0; i < config->members; i++) {
 		int error;
 
-		if (strcmp(status.member[i].dev->name, name))
+		if (strcmp(config->member[i]->name, name))
 			continue;
 		error = rpc_boolean(params, "dry_run")
-				? 0
-				: array_fail_member(entry->array, i, rpc_boolean(params, "allow_failed"),
-					  fail);
+				? array_fail_check(entry->array, i, beyond, fail)
+				: array_fail_member(entry->array, i, beyond, fail);
 		if (!error)
 			*result = json_object();
 		return error;

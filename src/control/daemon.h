@@ -38,6 +38,7 @@ struct volume_entry {
 struct array_entry {
 	char name[ARRAY_NAME_BYTES];
 	struct array *array; /* NULL while it is being made */
+	struct array_config config;
 	struct list volumes;
 	uint64_t made_at; /* seconds since 1970 */
 	struct list_node link;

@@ -98,6 +98,7 @@ int job_start_initialise(struct daemon *daemon, const struct array_config *confi
 		assert(!error); /* array_check() has looked, under the same lock */
 	}
 	strcpy(entry->name, config->name);
+	entry->config = *config;
 	list_init(&entry->volumes);
 	entry->made_at = (uint64_t)time(NULL);
 	list_push_back(&daemon->arrays, &entry->link);

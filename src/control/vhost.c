@@ -112,6 +112,9 @@ static int read_export(struct daemon *daemon, const json_t *params, struct expor
 			"a shorter name, or --socket PATH",
 			sizeof(config->path) - 1);
 	config->dev = export->volume ? export->volume->dev : array_blockdev(export->array->array);
+	if (config->dev->user[0])
+		return fail_set(fail, EBUSY, "%s is in use by %s: delete that first", plain,
+			config->dev->user);
 	config->read_only = rpc_boolean(params, "read_only");
 	return read_cores(daemon, &config->cores, rpc_string(params, "cores", NULL), fail);
 }

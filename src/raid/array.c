@@ -445,34 +445,51 @@ static int lose_on_home(void *argument)
 	return 0;
 }
 
-int array_fail_member(struct array *array, unsigned index, bool beyond_redundancy,
+/* The plain array that has member *index of the whole, which becomes its own index there. */
+static struct array *plain_part(struct array *array, unsigned *index)
+{
+	unsigned each;
+
+	assert(*index < array->config.members);
+	if (!array->part_count)
+		return array;
+	each = array->config.members / array->part_count;
+	array = array->parts[*index / each];
+	*index %= each;
+	return array;
+}
+
+int array_fail_check(struct array *array, unsigned index, bool beyond_redundancy,
 	struct fail *fail)
 {
+	struct array *part = plain_part(array, &index);
+	const char *name = part->config.name;
 	struct array_status status;
-	struct lose_call call;
 
-	assert(index < array->config.members);
-	if (array->part_count) {
-		unsigned each = array->config.members / array->part_count;
-
-		return array_fail_member(array->parts[index / each], index % each,
-			beyond_redundancy, fail);
-	}
-	array_status(array, &status);
-	if (!array->geometry.redundant)
-		return fail_set(fail, EPERM, "array %s is %s and has no redundancy: it cannot go on "
-					     "without a drive", array->config.name,
-			array->geometry.level->text);
+	plain_status(part, &status);
+	if (!part->geometry.redundant)
+		return fail_set(fail, EPERM,
+			"array %s is %s and has no redundancy: it cannot go on without a drive", name,
+			part->geometry.level->text);
 	if (status.member[index].state == MEMBER_FAILED)
 		return fail_set(fail, EALREADY, "drive %s of array %s has failed already",
-			array->config.member[index]->name, array->config.name);
+			part->config.member[index]->name, name);
 	if (!status.tolerates && !beyond_redundancy)
 		return fail_set(fail, EPERM,
 			"array %s has no redundancy left: without drive %s its data is gone; "
 			"--allow-failed does it all the same",
-			array->config.name, array->config.member[index]->name);
-	call = (struct lose_call){array->shards[0], index};
-	return reactor_call(array->shards[0]->reactor, lose_on_home, &call);
+			name, part->config.member[index]->name);
+	return 0;
+}
+
+int array_fail_member(struct array *array, unsigned index, bool beyond_redundancy,
+	struct fail *fail)
+{
+	int error = array_fail_check(array, index, beyond_redundancy, fail);
+	struct array *part = plain_part(array, &index);
+	struct lose_call call = {part->shards[0], index};
+
+	return error ? error : reactor_call(part->shards[0]->reactor, lose_on_home, &call);
 }
 
 struct shard *array_owner(const struct array *array, uint64_t stripe)

@@ -97,6 +97,9 @@ const char *array_state_name(enum array_state state);
  * would not survive and `beyond_redundancy` is not set. */
 int array_fail_member(struct array *array, unsigned index, bool beyond_redundancy,
 	struct fail *fail);
+/* Whether array_fail_member() would do it; the same errors. */
+int array_fail_check(struct array *array, unsigned index, bool beyond_redundancy,
+	struct fail *fail);
 
 /* Memory that the array holds on each reactor, in bytes. */
 size_t array_shard_bytes(const struct array *array);
