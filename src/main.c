@@ -42,10 +42,14 @@ enum { EXIT_USAGE = 2, BUFFER_BYTES_MIN = 16 << 20 };
 static int parse_options(int argc, char **argv, struct options *options, int *status)
 {
 	static const struct option long_options[] = {
-		{"cores", required_argument, NULL, 'c'},   {"poll", required_argument, NULL, 'p'},
-		{"buffers", required_argument, NULL, 'b'}, {"run-dir", required_argument, NULL, 'r'},
-		{"parity", required_argument, NULL, 'k'},  {"verbose", no_argument, NULL, 'v'},
-		{"version", no_argument, NULL, 'V'},	   {"help", no_argument, NULL, 'h'},
+		{"cores", required_argument, NULL, 'c'},
+		{"poll", required_argument, NULL, 'p'},
+		{"buffers", required_argument, NULL, 'b'},
+		{"run-dir", required_argument, NULL, 'r'},
+		{"parity", required_argument, NULL, 'k'},
+		{"verbose", no_argument, NULL, 'v'},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	struct fail fail = {0};
@@ -106,8 +110,10 @@ static int select_parity(const char *forced, struct fail *fail)
 	if (dropped)
 		log_error("event=ParityKernelBroken kernel=%s effect=\"not used\"", dropped);
 	if (error)
-		return fail_set(fail, -error, "the parity kernel '%s' does not exist or does not work "
-					      "on this CPU: leave out --parity", forced);
+		return fail_set(fail, -error,
+			"the parity kernel '%s' does not exist or does not work "
+			"on this CPU: leave out --parity",
+			forced);
 	return 0;
 }
 
@@ -116,7 +122,8 @@ static int make_directories(const char *run_dir, struct fail *fail)
 	char vhost[96];
 
 	if (snprintf(vhost, sizeof(vhost), "%s/vhost", run_dir) >= 64 + (int)sizeof("/vhost"))
-		return fail_set(fail, ENAMETOOLONG, "--run-dir %s is longer than 63 bytes", run_dir);
+		return fail_set(
+			fail, ENAMETOOLONG, "--run-dir %s is longer than 63 bytes", run_dir);
 	if ((mkdir(run_dir, 0755) && errno != EEXIST) || (mkdir(vhost, 0755) && errno != EEXIST))
 		return fail_set(fail, errno, "cannot make %s: %s", vhost, strerror(errno));
 	return 0;

@@ -9,18 +9,18 @@
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
-#define MIN(a, b)                       \
-	({                              \
-		__auto_type a_ = (a);   \
-		__auto_type b_ = (b);   \
-		a_ < b_ ? a_ : b_;      \
+#define MIN(a, b)                     \
+	({                            \
+		__auto_type a_ = (a); \
+		__auto_type b_ = (b); \
+		a_ < b_ ? a_ : b_;    \
 	})
 
-#define MAX(a, b)                       \
-	({                              \
-		__auto_type a_ = (a);   \
-		__auto_type b_ = (b);   \
-		a_ > b_ ? a_ : b_;      \
+#define MAX(a, b)                     \
+	({                            \
+		__auto_type a_ = (a); \
+		__auto_type b_ = (b); \
+		a_ > b_ ? a_ : b_;    \
 	})
 
 static inline bool is_power_of_two(uint64_t value)
@@ -57,9 +57,9 @@ static inline uint32_t bits_range(unsigned first, unsigned end)
 }
 
 /* index walks over the set bits of mask, lowest first; mask is evaluated once. */
-#define bits_for_each(index, mask)                                                          \
-	for (uint32_t rest_##index = (mask);                                                \
-		rest_##index && ((index) = (unsigned)__builtin_ctz(rest_##index), true);     \
+#define bits_for_each(index, mask)                                                       \
+	for (uint32_t rest_##index = (mask);                                             \
+		rest_##index && ((index) = (unsigned)__builtin_ctz(rest_##index), true); \
 		rest_##index &= rest_##index - 1)
 
 #endif

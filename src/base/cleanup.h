@@ -10,7 +10,7 @@
 
 #define AUTO_FREE __attribute__((cleanup(cleanup_free)))
 #define AUTO_CLOSE __attribute__((cleanup(cleanup_close)))
-#define LOCK_SCOPE(mutex) \
+#define LOCK_SCOPE(mutex)                                                                \
 	__attribute__((cleanup(cleanup_unlock), unused)) pthread_mutex_t *locked_scope = \
 		cleanup_lock(mutex)
 

@@ -93,10 +93,12 @@ int cpumask_parse(struct cpumask *mask, const char *text, struct fail *fail)
 	memset(mask, 0, sizeof(*mask));
 	if (!(hexadecimal ? parse_mask(mask, text + 2) : parse_list(mask, text)))
 		return fail_set(fail, EINVAL,
-			"'%s' is no set of cores below %d: write a list like 8-11,14 or a mask like 0x3",
+			"'%s' is no set of cores below %d: write a list like 8-11,14 or a mask "
+			"like 0x3",
 			text, CPUMASK_CORES);
 	if (!cpumask_count(mask))
-		return fail_set(fail, EINVAL, "the set of cores '%s' is empty: name at least one", text);
+		return fail_set(
+			fail, EINVAL, "the set of cores '%s' is empty: name at least one", text);
 	return 0;
 }
 

@@ -7,9 +7,15 @@
 #include <endian.h>
 #include <stdint.h>
 
-typedef struct { uint16_t raw; } le16;
-typedef struct { uint32_t raw; } le32;
-typedef struct { uint64_t raw; } le64;
+typedef struct {
+	uint16_t raw;
+} le16;
+typedef struct {
+	uint32_t raw;
+} le32;
+typedef struct {
+	uint64_t raw;
+} le64;
 
 static inline uint16_t le16_get(le16 value)
 {

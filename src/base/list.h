@@ -96,8 +96,8 @@ static inline void list_append_all(struct list *to, struct list *from)
 	for ((node) = (list)->head.next; (node) != &(list)->head; (node) = (node)->next)
 
 /* The current node may be removed inside the loop. */
-#define list_for_each_safe(node, after, list)                                               \
-	for ((node) = (list)->head.next, (after) = (node)->next; (node) != &(list)->head;    \
+#define list_for_each_safe(node, after, list)                                             \
+	for ((node) = (list)->head.next, (after) = (node)->next; (node) != &(list)->head; \
 		(node) = (after), (after) = (node)->next)
 
 #endif

@@ -9,8 +9,7 @@ enum mutant mutant_active;
 
 static const struct {
 	const char *name, *text;
-} table[MUTANT_COUNT] = {
-	[MUTANT_NONE] = {"none", "the code as it is"},
+} table[MUTANT_COUNT] = {[MUTANT_NONE] = {"none", "the code as it is"},
 #define ROW(name, text) [MUTANT_##name] = {#name, text},
 	MUTANT_TABLE(ROW)
 #undef ROW

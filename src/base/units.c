@@ -40,12 +40,14 @@ int units_parse(uint64_t *bytes, const char *text, uint64_t bare_unit, struct fa
 	uint64_t factor;
 
 	if (!isdigit((unsigned char)*text))
-		return fail_set(fail, EINVAL, "'%s' is no size: write a number like 128K or 1.8T", text);
+		return fail_set(
+			fail, EINVAL, "'%s' is no size: write a number like 128K or 1.8T", text);
 	number = strtod(text, &end);
 	factor = suffix_factor(end, bare_unit);
 	if (!factor || !isfinite(number))
 		return fail_set(fail, EINVAL,
-			"'%s' is no size: '%s' is no unit, use K, M, G, T (1024s) or KB, MB, GB, TB (1000s)",
+			"'%s' is no size: '%s' is no unit, use K, M, G, T (1024s) or KB, MB, GB, "
+			"TB (1000s)",
 			text, end);
 	if (number * (double)factor >= 0x1p63)
 		return fail_set(fail, EINVAL, "the size '%s' is too large", text);

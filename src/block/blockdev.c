@@ -54,8 +54,9 @@ int blockdev_claim(struct blockdev *dev, const char *user, struct fail *fail)
 {
 	assert(user[0]);
 	if (dev->user[0])
-		return fail_set(fail, EBUSY, "%s is in use by %s: choose another, or delete that first",
-			dev->name, dev->user);
+		return fail_set(fail, EBUSY,
+			"%s is in use by %s: choose another, or delete that first", dev->name,
+			dev->user);
 	snprintf(dev->user, sizeof(dev->user), "%s", user);
 	return 0;
 }

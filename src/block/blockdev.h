@@ -27,12 +27,12 @@ enum { BLOCKDEV_NAME_BYTES = 256, BLOCKDEV_USER_BYTES = 80 };
 struct blockdev {
 	const struct blockdev_ops *ops;
 	char name[BLOCKDEV_NAME_BYTES];
-	uint32_t block_bytes;	/* 512 or 4096 */
+	uint32_t block_bytes; /* 512 or 4096 */
 	uint64_t blocks;
-	uint32_t best_blocks;	/* writes of multiples of this are fastest; 0: no preference */
-	uint32_t chunk_blocks;	/* requests within multiples of this are not split; 0: likewise */
-	bool volatile_cache;	/* completed writes need a FLUSH to be stable */
-	bool discard_zeroes;	/* discarded blocks read as zeros */
+	uint32_t best_blocks;  /* writes of multiples of this are fastest; 0: no preference */
+	uint32_t chunk_blocks; /* requests within multiples of this are not split; 0: likewise */
+	bool volatile_cache;   /* completed writes need a FLUSH to be stable */
+	bool discard_zeroes;   /* discarded blocks read as zeros */
 	char user[BLOCKDEV_USER_BYTES]; /* who has claimed it, "" nobody; control lock */
 };
 
@@ -40,7 +40,8 @@ struct blockdev {
 struct blockdev_queue {
 	struct blockdev *dev;
 	struct reactor *reactor;
-	void (*submit)(struct blockdev_queue *queue, struct io *io); /* copied from ops: one load less */
+	void (*submit)(
+		struct blockdev_queue *queue, struct io *io); /* copied from ops: one load less */
 };
 
 struct blockdev_ops {

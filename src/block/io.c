@@ -63,8 +63,8 @@ void iov_fill(struct iov_cursor *cursor, int byte, size_t bytes)
 	}
 }
 
-void io_part(struct io *part, const struct io *io, uint32_t first, uint32_t blocks,
-	uint32_t block_bytes)
+void io_part(
+	struct io *part, const struct io *io, uint32_t first, uint32_t blocks, uint32_t block_bytes)
 {
 	part->kind = io->kind;
 	part->fua = io->fua;

@@ -31,14 +31,14 @@ enum io_kind {
 
 struct io {
 	enum io_kind kind;
-	bool fua;	     /* WRITE, WRITE_ZEROES: stable at completion */
-	bool may_unmap;	     /* WRITE_ZEROES: may deallocate, if zeros are still read */
-	uint32_t blocks;     /* 0 for FLUSH */
-	uint64_t block;	     /* first block, on the device submitted to */
+	bool fua;	 /* WRITE, WRITE_ZEROES: stable at completion */
+	bool may_unmap;	 /* WRITE_ZEROES: may deallocate, if zeros are still read */
+	uint32_t blocks; /* 0 for FLUSH */
+	uint64_t block;	 /* first block, on the device submitted to */
 	const struct iovec *iov;
 	uint32_t iovs;
-	uint32_t iov_skip;   /* bytes; less than iov[0].iov_len */
-	int status;	     /* 0 or -errno, valid from done() on */
+	uint32_t iov_skip; /* bytes; less than iov[0].iov_len */
+	int status;	   /* 0 or -errno, valid from done() on */
 	void (*done)(struct io *io);
 	struct list_node link; /* for whoever holds the io meanwhile */
 };

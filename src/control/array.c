@@ -10,7 +10,7 @@
 #include "base/units.h"
 #include "control/methods.h"
 
-/* --- describing -------------------------------------------------------------------------------- */
+/* --- describing ------------------------------------------------------------------------------ */
 
 static json_t *member_json(const struct member_status *member, unsigned slot)
 {
@@ -30,15 +30,15 @@ static json_t *member_json(const struct member_status *member, unsigned slot)
 static json_t *counters_json(const struct array_counters *counters)
 {
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-		"reads",
-		(json_int_t)counters->reads, "writes", (json_int_t)counters->writes, "flushes",
-		(json_int_t)counters->flushes, "discards", (json_int_t)counters->discards,
-		"read_blocks", (json_int_t)counters->read_blocks, "written_blocks",
-		(json_int_t)counters->written_blocks, "ops", (json_int_t)counters->ops, "joins",
-		(json_int_t)counters->joins, "full_stripes", (json_int_t)counters->full_stripes,
-		"rewrites", (json_int_t)counters->rewrites, "modifies",
-		(json_int_t)counters->modifies, "recovers", (json_int_t)counters->recovers, "retries",
-		(json_int_t)counters->retries, "errors", (json_int_t)counters->errors);
+		"reads", (json_int_t)counters->reads, "writes", (json_int_t)counters->writes,
+		"flushes", (json_int_t)counters->flushes, "discards",
+		(json_int_t)counters->discards, "read_blocks", (json_int_t)counters->read_blocks,
+		"written_blocks", (json_int_t)counters->written_blocks, "ops",
+		(json_int_t)counters->ops, "joins", (json_int_t)counters->joins, "full_stripes",
+		(json_int_t)counters->full_stripes, "rewrites", (json_int_t)counters->rewrites,
+		"modifies", (json_int_t)counters->modifies, "recovers",
+		(json_int_t)counters->recovers, "retries", (json_int_t)counters->retries, "errors",
+		(json_int_t)counters->errors);
 }
 
 /* Names of the members that have failed, "a, b and c". */
@@ -54,7 +54,9 @@ static void failed_names(const struct array_status *status, char *text, size_t b
 		left--;
 		used += (size_t)snprintf(text + used, bytes - used, "%s (%s)%s",
 			status->member[i].dev->name, loss_reason_text(status->member[i].reason),
-			left > 1 ? ", " : left ? " and " : "");
+			left > 1 ? ", "
+			: left	 ? " and "
+				 : "");
 	}
 }
 
@@ -91,21 +93,24 @@ static void explain(const struct array_status *status, char *why, char *next, si
 		used = (size_t)snprintf(why, bytes, "%u of %u drives failed: %s", status->failed,
 			status->members, failed);
 	if (erring && used < bytes)
-		snprintf(why + used, bytes - used, "%s%s with errors, still in use", used ? "; " : "",
-			errors);
+		snprintf(why + used, bytes - used, "%s%s with errors, still in use",
+			used ? "; " : "", errors);
 	if (status->state == ARRAY_FAILED)
 		snprintf(next, bytes,
-			"%llu requests got I/O errors: more has failed than the level survives. Bring the "
+			"%llu requests got I/O errors: more has failed than the level survives. "
+			"Bring the "
 			"drives back, or replace them and restore from backup",
 			(unsigned long long)status->counters.errors);
 	else if (status->failed)
 		snprintf(next, bytes,
-			status->tolerates ? "all data is served, %u more may fail. Replace the failed drives"
-					  : "all data is served, but no more may fail. Replace the failed "
-					    "drives",
+			status->tolerates
+				? "all data is served, %u more may fail. Replace the failed drives"
+				: "all data is served, but no more may fail. Replace the failed "
+				  "drives",
 			status->tolerates);
 	else if (erring)
-		snprintf(next, bytes, "all data is served. Watch these drives, see braid array show");
+		snprintf(next, bytes,
+			"all data is served. Watch these drives, see braid array show");
 }
 
 static json_t *volume_names(const struct array_entry *entry, uint64_t *bytes)
@@ -114,8 +119,7 @@ static json_t *volume_names(const struct array_entry *entry, uint64_t *bytes)
 	const struct list_node *node;
 
 	*bytes = 0;
-	list_for_each(node, &entry->volumes)
-	{
+	list_for_each (node, &entry->volumes) {
 		const struct volume_entry *volume = container_of(node, struct volume_entry, link);
 
 		json_array_append_new(names, json_string(volume->name));
@@ -147,8 +151,9 @@ json_t *array_json(struct array_entry *entry)
 		return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:[]}", "name",
 			entry->name, "level", entry->config.level->name, "level_text",
 			entry->config.level->text, "state", "initialising", "why",
-			"the drives are being cleared", "next", "wait, or watch with braid job watch",
-			"chunk_bytes", (int)entry->config.chunk_bytes, "block_bytes",
+			"the drives are being cleared", "next",
+			"wait, or watch with braid job watch", "chunk_bytes",
+			(int)entry->config.chunk_bytes, "block_bytes",
 			(int)entry->config.block_bytes, "members",
 			future_members(&entry->config, members), "volumes");
 	config = array_config(entry->array);
@@ -164,11 +169,11 @@ json_t *array_json(struct array_entry *entry)
 		json_pack("{s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:i, s:I, s:I}", "chunk_bytes",
 			(json_int_t)config->chunk_bytes, "block_bytes",
 			(json_int_t)config->block_bytes, "stripe_bytes",
-			(json_int_t)array_stripe_blocks(entry->array) * config->block_bytes, "bytes",
-			(json_int_t)blockdev_bytes(array_blockdev(entry->array)), "volumes_bytes",
-			(json_int_t)volumes_bytes, "failed", (int)status.failed, "tolerates",
-			(int)status.tolerates, "parts", (int)array_parts(entry->array), "made_at",
-			(json_int_t)entry->made_at, "memory_per_core_bytes",
+			(json_int_t)array_stripe_blocks(entry->array) * config->block_bytes,
+			"bytes", (json_int_t)blockdev_bytes(array_blockdev(entry->array)),
+			"volumes_bytes", (json_int_t)volumes_bytes, "failed", (int)status.failed,
+			"tolerates", (int)status.tolerates, "parts", (int)array_parts(entry->array),
+			"made_at", (json_int_t)entry->made_at, "memory_per_core_bytes",
 			(json_int_t)array_shard_bytes(entry->array)));
 	json_object_set_new(array, "counters", counters_json(&status.counters));
 	json_object_set_new(array, "members", members);
@@ -182,8 +187,9 @@ METHOD(array_list)
 	struct list_node *node;
 
 	(void)params, (void)fail;
-	list_for_each(node, &daemon->arrays)
-		json_array_append_new(list, array_json(container_of(node, struct array_entry, link)));
+	list_for_each (node, &daemon->arrays)
+		json_array_append_new(
+			list, array_json(container_of(node, struct array_entry, link)));
 	*result = json_pack("{s:o}", "arrays", list);
 	return 0;
 }
@@ -210,20 +216,20 @@ METHOD(array_show)
 	return 0;
 }
 
-/* --- making ------------------------------------------------------------------------------------ */
+/* --- making ---------------------------------------------------------------------------------- */
 
 /* "free:N": the first N drives that nobody uses. */
-static int take_free(struct daemon *daemon, struct array_config *config, const char *text,
-	struct fail *fail)
+static int take_free(
+	struct daemon *daemon, struct array_config *config, const char *text, struct fail *fail)
 {
 	char *end;
 	unsigned long wanted = strtoul(text, &end, 10), found = 0;
 	struct list_node *node;
 
 	if (*end || end == text || !wanted || wanted > RAID_MEMBERS_MAX)
-		return fail_set(fail, EINVAL, "'free:%s' is no number of drives: write free:10", text);
-	list_for_each(node, &daemon->drives)
-	{
+		return fail_set(
+			fail, EINVAL, "'free:%s' is no number of drives: write free:10", text);
+	list_for_each (node, &daemon->drives) {
 		struct drive *drive = container_of(node, struct drive, link);
 
 		if (drive->dev->user[0] || found == wanted || config->members == RAID_MEMBERS_MAX)
@@ -232,18 +238,21 @@ static int take_free(struct daemon *daemon, struct array_config *config, const c
 		found++;
 	}
 	if (found < wanted)
-		return fail_set(fail, ENODEV, "only %lu drives are free, %lu wanted: attach more, see "
-					      "braid drive list", found, wanted);
+		return fail_set(fail, ENODEV,
+			"only %lu drives are free, %lu wanted: attach more, see "
+			"braid drive list",
+			found, wanted);
 	return 0;
 }
 
-static int take_drives(struct daemon *daemon, struct array_config *config, const json_t *names,
-	struct fail *fail)
+static int take_drives(
+	struct daemon *daemon, struct array_config *config, const json_t *names, struct fail *fail)
 {
 	const json_t *value;
 	size_t i;
 
-	json_array_foreach((json_t *)names, i, value) {
+	json_array_foreach((json_t *)names, i, value)
+	{
 		const char *name = json_string_value(value);
 		struct drive *drive;
 		int error;
@@ -256,18 +265,18 @@ static int take_drives(struct daemon *daemon, struct array_config *config, const
 		}
 		drive = drive_find(daemon, name);
 		if (!drive)
-			return fail_set(fail, ENOENT, "there is no drive '%s': see braid drive list",
-				name);
+			return fail_set(
+				fail, ENOENT, "there is no drive '%s': see braid drive list", name);
 		if (config->members == RAID_MEMBERS_MAX)
-			return fail_set(fail, EINVAL, "an array has at most %d drives",
-				RAID_MEMBERS_MAX);
+			return fail_set(
+				fail, EINVAL, "an array has at most %d drives", RAID_MEMBERS_MAX);
 		config->member[config->members++] = drive->dev;
 	}
 	return 0;
 }
 
-static int read_config(struct daemon *daemon, struct array_config *config, const json_t *params,
-	struct fail *fail)
+static int read_config(
+	struct daemon *daemon, struct array_config *config, const json_t *params, struct fail *fail)
 {
 	const char *name = rpc_string(params, "name", "");
 	int64_t chunk = rpc_integer(params, "chunk_bytes", 128 << 10);
@@ -278,7 +287,8 @@ static int read_config(struct daemon *daemon, struct array_config *config, const
 	if (error)
 		return error;
 	if (array_find(daemon, name, NULL))
-		return fail_set(fail, EEXIST, "there is an array '%s' already: choose another name", name);
+		return fail_set(
+			fail, EEXIST, "there is an array '%s' already: choose another name", name);
 	if (chunk < 0 || chunk > UINT32_MAX || block < 0 || block > UINT32_MAX || parts < 0 ||
 		parts > RAID_MEMBERS_MAX)
 		return fail_set(fail, EINVAL, "chunk_bytes, block_bytes or parts is out of range");
@@ -295,9 +305,9 @@ static json_t *plan_json(const struct array_config *config, uint64_t usable, uin
 {
 	const struct level *level = config->level;
 	const struct level *part = level->part ? level->part : level;
-	unsigned parts = !level->part ? 1
-				      : level->part_members ? config->members / level->part_members
-							    : MAX(config->parts, 2u);
+	unsigned parts = !level->part	       ? 1
+			 : level->part_members ? config->members / level->part_members
+					       : MAX(config->parts, 2u);
 	unsigned each = config->members / parts, tolerates = level_tolerance(part, each);
 	json_t *names = json_array(), *warnings = json_array();
 	char text[UNITS_TEXT_BYTES], line[160];
@@ -306,7 +316,8 @@ static json_t *plan_json(const struct array_config *config, uint64_t usable, uin
 		json_array_append_new(names, json_string(config->member[i]->name));
 	if (waste) {
 		snprintf(line, sizeof(line),
-			"the drives are not equally large: each is used up to the size of the smallest, "
+			"the drives are not equally large: each is used up to the size of the "
+			"smallest, "
 			"%s stay unused",
 			units_print(waste, text));
 		json_array_append_new(warnings, json_string(line));
@@ -337,7 +348,7 @@ METHOD(array_create_method)
 	return 0;
 }
 
-/* --- unmaking ---------------------------------------------------------------------------------- */
+/* --- unmaking -------------------------------------------------------------------------------- */
 
 METHOD(array_delete)
 {
@@ -346,13 +357,13 @@ METHOD(array_delete)
 
 	if (!entry)
 		return -fail->error;
-	list_for_each(node, &daemon->exports)
-	{
+	list_for_each (node, &daemon->exports) {
 		const struct export *export = container_of(node, struct export, link);
 
 		if (export->array == entry)
 			return fail_set(fail, EBUSY,
-				"array %s is exported by controller %s: braid vhost delete %s first",
+				"array %s is exported by controller %s: braid vhost delete %s "
+				"first",
 				entry->name, export->name, export->name);
 	}
 	array_free(entry);

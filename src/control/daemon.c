@@ -34,8 +34,7 @@ struct drive *drive_find(struct daemon *daemon, const char *name)
 {
 	struct list_node *node;
 
-	list_for_each(node, &daemon->drives)
-	{
+	list_for_each (node, &daemon->drives) {
 		struct drive *drive = container_of(node, struct drive, link);
 
 		if (!strcmp(drive->name, name))
@@ -48,8 +47,7 @@ struct array_entry *array_find(struct daemon *daemon, const char *name, struct f
 {
 	struct list_node *node;
 
-	list_for_each(node, &daemon->arrays)
-	{
+	list_for_each (node, &daemon->arrays) {
 		struct array_entry *entry = container_of(node, struct array_entry, link);
 
 		if (!strcmp(entry->name, name))
@@ -66,15 +64,13 @@ struct volume_entry *volume_find(struct daemon *daemon, const char *name, struct
 	const char *plain = slash ? slash + 1 : name;
 	struct list_node *array_node, *node;
 
-	list_for_each(array_node, &daemon->arrays)
-	{
+	list_for_each (array_node, &daemon->arrays) {
 		struct array_entry *entry = container_of(array_node, struct array_entry, link);
 
 		if (slash && (strlen(entry->name) != (size_t)(slash - name) ||
 				     strncmp(entry->name, name, (size_t)(slash - name))))
 			continue;
-		list_for_each(node, &entry->volumes)
-		{
+		list_for_each (node, &entry->volumes) {
 			struct volume_entry *volume = container_of(node, struct volume_entry, link);
 
 			if (!strcmp(volume->name, plain))
@@ -89,8 +85,7 @@ struct export *export_find(struct daemon *daemon, const char *name)
 {
 	struct list_node *node;
 
-	list_for_each(node, &daemon->exports)
-	{
+	list_for_each (node, &daemon->exports) {
 		struct export *export = container_of(node, struct export, link);
 
 		if (!strcmp(export->name, name))
@@ -129,7 +124,8 @@ void export_free(struct export *export)
 {
 	list_remove(&export->link);
 	controller_destroy(export->controller);
-	blockdev_release(export->volume ? export->volume->dev : array_blockdev(export->array->array));
+	blockdev_release(
+		export->volume ? export->volume->dev : array_blockdev(export->array->array));
 	free(export);
 }
 
@@ -138,8 +134,7 @@ static void end_jobs(struct daemon *daemon)
 {
 	struct list_node *node;
 
-	list_for_each(node, &daemon->jobs)
-	{
+	list_for_each (node, &daemon->jobs) {
 		struct job *job = container_of(node, struct job, link);
 
 		atomic_store(&job->progress.cancel, true);
@@ -174,13 +169,12 @@ static uint64_t reactors_of(const struct daemon *daemon, const struct cpumask *c
 	return mask;
 }
 
-static const struct export *export_of(const struct daemon *daemon,
-	const struct volume_entry *volume)
+static const struct export *export_of(
+	const struct daemon *daemon, const struct volume_entry *volume)
 {
 	const struct list_node *node;
 
-	list_for_each(node, &daemon->exports)
-	{
+	list_for_each (node, &daemon->exports) {
 		const struct export *export = container_of(node, struct export, link);
 
 		if (export->volume == volume)
@@ -196,8 +190,7 @@ int exports_set_owners(struct daemon *daemon, struct array_entry *entry, struct 
 	unsigned count = 0;
 	struct list_node *node;
 
-	list_for_each(node, &entry->volumes)
-	{
+	list_for_each (node, &entry->volumes) {
 		struct volume_entry *volume = container_of(node, struct volume_entry, link);
 		const struct export *export = export_of(daemon, volume);
 
@@ -208,19 +201,19 @@ int exports_set_owners(struct daemon *daemon, struct array_entry *entry, struct 
 				ARRAY_OWNERS_MAX);
 		ranges[count++] = (struct array_owners){
 			.first_stripe = volume_first(volume->dev) / stripe_blocks,
-			.end_stripe = (volume_first(volume->dev) + volume->dev->blocks) / stripe_blocks,
-			.reactors = reactors_of(daemon, &controller_config(export->controller)->cores),
+			.end_stripe =
+				(volume_first(volume->dev) + volume->dev->blocks) / stripe_blocks,
+			.reactors =
+				reactors_of(daemon, &controller_config(export->controller)->cores),
 		};
 	}
-	list_for_each(node, &daemon->exports)
-	{
+	list_for_each (node, &daemon->exports) {
 		const struct export *export = container_of(node, struct export, link);
 
 		if (export->array == entry && !export->volume)
 			ranges[count++] = (struct array_owners){0,
 				array_geometry(entry->array)->stripes,
-				reactors_of(daemon,
-					&controller_config(export->controller)->cores)};
+				reactors_of(daemon, &controller_config(export->controller)->cores)};
 	}
 	return array_set_owners(entry->array, ranges, count, fail);
 }

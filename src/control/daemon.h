@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the daemon knows: drives, arrays, volumes, controllers and jobs, by name. One lock guards all
- * of it; RPC handlers hold it, and so do jobs where they change something. Nothing here is touched
- * by the I/O path.
+ * What the daemon knows: drives, arrays, volumes, controllers and jobs, by name. One lock guards
+ * all of it; RPC handlers hold it, and so do jobs where they change something. Nothing here is
+ * touched by the I/O path.
  *
  *	drive <--claims-- array <--has-- volume <--exports-- controller
  */
@@ -44,7 +44,8 @@ struct array_entry {
 	struct list_node link;
 };
 
-struct export {
+struct export
+{
 	char name[CONTROLLER_NAME_BYTES];
 	struct controller *controller;
 	struct volume_entry *volume; /* NULL: the whole array */
@@ -90,8 +91,8 @@ struct export *export_find(struct daemon *daemon, const char *name);
 int exports_set_owners(struct daemon *daemon, struct array_entry *array, struct fail *fail);
 
 /* Starts the job that clears the members and then makes the array. The lock is held. */
-int job_start_initialise(struct daemon *daemon, const struct array_config *config,
-	struct job **job, struct fail *fail);
+int job_start_initialise(struct daemon *daemon, const struct array_config *config, struct job **job,
+	struct fail *fail);
 uint64_t monotonic_ns(void);
 
 /* Frees one thing each; nothing uses it any more. */

@@ -22,7 +22,7 @@ METHOD(drive_list)
 	struct list_node *node;
 
 	(void)params, (void)fail;
-	list_for_each(node, &daemon->drives)
+	list_for_each (node, &daemon->drives)
 		json_array_append_new(list, drive_json(container_of(node, struct drive, link)));
 	*result = json_pack("{s:o}", "drives", list);
 	return 0;
@@ -35,20 +35,21 @@ static int parse_memory(const char *source, char *name, uint64_t *bytes, struct 
 	int error;
 
 	if (second < first || second - first >= BLOCKDEV_NAME_BYTES)
-		return fail_set(fail, EINVAL, "'%s' is no drive: write ram:NAME:SIZE, like ram:r0:1G",
-			source);
+		return fail_set(fail, EINVAL,
+			"'%s' is no drive: write ram:NAME:SIZE, like ram:r0:1G", source);
 	snprintf(name, BLOCKDEV_NAME_BYTES, "%.*s", (int)(second - first), first);
 	error = name_check(name, "the drive", fail);
 	if (!error)
 		error = units_parse(bytes, second + 1, 1, fail);
 	if (!error && *bytes < 1 << 20)
-		error = fail_set(fail, EINVAL, "drive %s of %llu bytes is too small: give 1M or more",
-			name, (unsigned long long)*bytes);
+		error = fail_set(fail, EINVAL,
+			"drive %s of %llu bytes is too small: give 1M or more", name,
+			(unsigned long long)*bytes);
 	return error;
 }
 
-static int open_bottom(struct drive *drive, const char *source, uint32_t block_bytes,
-	struct fail *fail)
+static int open_bottom(
+	struct drive *drive, const char *source, uint32_t block_bytes, struct fail *fail)
 {
 	bool ram = !strncmp(source, "ram:", 4), null = !strncmp(source, "null:", 5);
 	uint64_t bytes;
@@ -96,7 +97,8 @@ METHOD(drive_attach)
 	int error;
 
 	if (block_bytes != 512 && block_bytes != 4096)
-		return fail_set(fail, EINVAL, "a block size of %lld is not possible: use 512 or 4096",
+		return fail_set(fail, EINVAL,
+			"a block size of %lld is not possible: use 512 or 4096",
 			(long long)block_bytes);
 	drive = calloc(1, sizeof(*drive));
 	if (!drive)
@@ -108,7 +110,8 @@ METHOD(drive_attach)
 	snprintf(drive->driver, sizeof(drive->driver), "%s", drive->dev->ops->driver);
 	if (drive_find(daemon, drive->name)) {
 		error = fail_set(fail, EEXIST,
-			"there is a drive '%s' already: detach it, or rename the new one", drive->name);
+			"there is a drive '%s' already: detach it, or rename the new one",
+			drive->name);
 		goto destroy_dev;
 	}
 	error = add_layers(drive, params, fail);
@@ -142,8 +145,8 @@ METHOD(drive_detach)
 	if (!drive)
 		return -ENOENT;
 	if (drive->dev->user[0])
-		return fail_set(fail, EBUSY, "drive %s is in use by %s: delete that first", drive->name,
-			drive->dev->user);
+		return fail_set(fail, EBUSY, "drive %s is in use by %s: delete that first",
+			drive->name, drive->dev->user);
 	drive_free(drive);
 	*result = json_object();
 	return 0;
@@ -157,8 +160,8 @@ static int parse_rule(struct fault_rule *rule, const json_t *row, struct fail *f
 	while (i < FAULT_KINDS && strcmp(fault_kind_name(i), kind))
 		i++;
 	if (i == FAULT_KINDS)
-		return fail_set(fail, EINVAL, "there is no fault '%s': use error, torn, lost or flip",
-			kind);
+		return fail_set(fail, EINVAL,
+			"there is no fault '%s': use error, torn, lost or flip", kind);
 	*rule = (struct fault_rule){
 		.kind = i,
 		.reads = rpc_boolean(row, "reads"),
@@ -182,12 +185,12 @@ METHOD(drive_inject)
 	if (!drive)
 		return -ENOENT;
 	if (!fault_is(drive->dev))
-		return fail_set(fail, EINVAL, "drive %s was not attached with --injectable", drive->name);
+		return fail_set(
+			fail, EINVAL, "drive %s was not attached with --injectable", drive->name);
 	if (json_array_size(rows) > FAULT_RULES_MAX)
 		return fail_set(fail, EINVAL, "at most %d fault rules at a time", FAULT_RULES_MAX);
-	json_array_foreach((json_t *)rows, i, row)
-		if (!error)
-			error = parse_rule(&rules[i], row, fail);
+	json_array_foreach((json_t *)rows, i, row) if (!error) error =
+		parse_rule(&rules[i], row, fail);
 	if (!error)
 		error = fault_rules(drive->dev, rules, (unsigned)json_array_size(rows), fail);
 	if (!error)

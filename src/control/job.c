@@ -49,8 +49,8 @@ static void *job_main(void *argument)
 	job->state = error ? JOB_FAILED : JOB_DONE;
 	if (error) {
 		snprintf(job->error, sizeof(job->error), "%s", fail.text);
-		log_error("event=JobFailed job=%u type=%s target=%s error=\"%s\"", job->id, job->type,
-			job->target, fail.text);
+		log_error("event=JobFailed job=%u type=%s target=%s error=\"%s\"", job->id,
+			job->type, job->target, fail.text);
 	} else {
 		log_info("event=NewArray array=%s level=\"%s\" drives=%u", job->target,
 			job->config.level->text, job->config.members);
@@ -64,10 +64,9 @@ static void forget_old(struct daemon *daemon)
 	struct list_node *node, *after;
 	unsigned ended = 0;
 
-	list_for_each(node, &daemon->jobs)
+	list_for_each (node, &daemon->jobs)
 		ended += container_of(node, struct job, link)->state != JOB_RUNNING;
-	list_for_each_safe(node, after, &daemon->jobs)
-	{
+	list_for_each_safe (node, after, &daemon->jobs) {
 		struct job *job = container_of(node, struct job, link);
 
 		if (ended <= ENDED_JOBS_KEPT || job->state == JOB_RUNNING)
@@ -143,7 +142,7 @@ METHOD(job_list)
 	struct list_node *node;
 
 	(void)params, (void)fail;
-	list_for_each(node, &daemon->jobs)
+	list_for_each (node, &daemon->jobs)
 		json_array_append_new(list, job_json(container_of(node, struct job, link)));
 	*result = json_pack("{s:o}", "jobs", list);
 	return 0;

@@ -86,8 +86,8 @@ const struct rpc_method *rpc_methods(size_t *count)
 	return methods;
 }
 
-int rpc_methods_list(struct daemon *daemon, const json_t *params, json_t **result,
-	struct fail *fail)
+int rpc_methods_list(
+	struct daemon *daemon, const json_t *params, json_t **result, struct fail *fail)
 {
 	static const char *const types[] = {"string", "integer", "boolean", "strings", "objects"};
 	json_t *list = json_array();
@@ -97,12 +97,12 @@ int rpc_methods_list(struct daemon *daemon, const json_t *params, json_t **resul
 		json_t *described = json_array();
 
 		for (const struct rpc_param *param = methods[i].params; param->name; param++)
-			json_array_append_new(described,
-				json_pack("{s:s, s:s, s:b, s:s}", "name", param->name, "type",
-					types[param->type], "required", param->required, "text",
-					param->text));
-		json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", methods[i].name, "text",
-						    methods[i].text, "params", described));
+			json_array_append_new(
+				described, json_pack("{s:s, s:s, s:b, s:s}", "name", param->name,
+						   "type", types[param->type], "required",
+						   param->required, "text", param->text));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", methods[i].name,
+						    "text", methods[i].text, "params", described));
 	}
 	*result = json_pack("{s:o}", "methods", list);
 	return 0;

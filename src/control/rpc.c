@@ -42,7 +42,7 @@ struct rpc_server {
 	struct client clients[CLIENTS_MAX];
 };
 
-/* --- parameters -------------------------------------------------------------------------------- */
+/* --- parameters ------------------------------------------------------------------------------ */
 
 const char *rpc_string(const json_t *params, const char *name, const char *absent)
 {
@@ -79,9 +79,9 @@ static bool type_matches(const json_t *value, enum rpc_type type)
 	case RPC_OBJECTS:
 		if (!json_is_array(value))
 			return false;
-		json_array_foreach((json_t *)value, i, element)
-			if (type == RPC_STRINGS ? !json_is_string(element) : !json_is_object(element))
-				return false;
+		json_array_foreach((json_t *)value, i,
+			element) if (type == RPC_STRINGS ? !json_is_string(element)
+							 : !json_is_object(element)) return false;
 		return true;
 	}
 	return false;
@@ -102,23 +102,25 @@ static int check_params(const struct rpc_method *method, const json_t *params, s
 	const char *name;
 	json_t *value;
 
-	json_object_foreach((json_t *)params, name, value) {
+	json_object_foreach((json_t *)params, name, value)
+	{
 		const struct rpc_param *param = param_of(method, name);
 
 		if (!param)
-			return fail_set(fail, EINVAL, "%s has no parameter '%.40s'", method->name, name);
+			return fail_set(
+				fail, EINVAL, "%s has no parameter '%.40s'", method->name, name);
 		if (!type_matches(value, param->type))
 			return fail_set(fail, EINVAL, "%s: '%s' must be %s", method->name, name,
 				type_names[param->type]);
 	}
 	for (const struct rpc_param *param = method->params; param->name; param++)
 		if (param->required && !json_object_get(params, param->name))
-			return fail_set(fail, EINVAL, "%s needs '%s': %s", method->name, param->name,
-				param->text);
+			return fail_set(fail, EINVAL, "%s needs '%s': %s", method->name,
+				param->name, param->text);
 	return 0;
 }
 
-/* --- requests ---------------------------------------------------------------------------------- */
+/* --- requests -------------------------------------------------------------------------------- */
 
 static json_t *error_json(enum rpc_error code, const char *text, int error)
 {
@@ -138,8 +140,8 @@ static const struct rpc_method *find_method(const char *name)
 }
 
 /* Runs the method; exactly one of *result and *error is set. */
-static void call_method(struct daemon *daemon, const json_t *request, json_t **result,
-	json_t **error)
+static void call_method(
+	struct daemon *daemon, const json_t *request, json_t **result, json_t **error)
 {
 	const char *name = json_string_value(json_object_get(request, "method"));
 	json_t *params = json_object_get(request, "params");
@@ -195,7 +197,7 @@ static char *answer_line(struct daemon *daemon, const char *line, size_t length)
 	return text;
 }
 
-/* --- connections ------------------------------------------------------------------------------- */
+/* --- connections ----------------------------------------------------------------------------- */
 
 static bool send_all(int fd, const char *text, size_t bytes)
 {
@@ -245,13 +247,12 @@ static void *client_main(void *argument)
 		if (used == REQUEST_BYTES_MAX)
 			break;
 	}
-close:
-	{
-		LOCK_SCOPE(&client->server->lock);
-		close(client->fd);
-		client->fd = -1;
-		client->finished = true;
-	}
+close : {
+	LOCK_SCOPE(&client->server->lock);
+	close(client->fd);
+	client->fd = -1;
+	client->finished = true;
+}
 	return NULL;
 }
 
@@ -310,8 +311,10 @@ static int bind_socket(struct rpc_server *server, struct fail *fail)
 		return fail_set(fail, errno, "cannot make a socket: %s", strerror(errno));
 	if (!connect(server->listen_fd, (struct sockaddr *)&address, sizeof(address))) {
 		close(server->listen_fd);
-		return fail_set(fail, EADDRINUSE, "another braidd answers on %s: stop it, or use "
-						  "--run-dir", server->path);
+		return fail_set(fail, EADDRINUSE,
+			"another braidd answers on %s: stop it, or use "
+			"--run-dir",
+			server->path);
 	}
 	unlink(server->path);
 	mask = umask(0117);
@@ -326,8 +329,8 @@ static int bind_socket(struct rpc_server *server, struct fail *fail)
 	return fail_set(fail, error, "cannot listen on %s: %s", server->path, strerror(error));
 }
 
-int rpc_server_start(struct rpc_server **created, struct daemon *daemon, const char *path,
-	struct fail *fail)
+int rpc_server_start(
+	struct rpc_server **created, struct daemon *daemon, const char *path, struct fail *fail)
 {
 	struct rpc_server *server = calloc(1, sizeof(*server));
 	int error;

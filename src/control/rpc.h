@@ -31,8 +31,8 @@ enum { RPC_PARAMS_MAX = 12 };
 struct rpc_method {
 	const char *name;
 	/* Fills *result with a new reference. The daemon's lock is held. 0 or -errno. */
-	int (*handle)(struct daemon *daemon, const json_t *params, json_t **result,
-		struct fail *fail);
+	int (*handle)(
+		struct daemon *daemon, const json_t *params, json_t **result, struct fail *fail);
 	const char *text;
 	struct rpc_param params[RPC_PARAMS_MAX]; /* the first without a name ends them */
 };
@@ -40,8 +40,8 @@ struct rpc_method {
 const struct rpc_method *rpc_methods(size_t *count);
 
 struct rpc_server;
-int rpc_server_start(struct rpc_server **server, struct daemon *daemon, const char *path,
-	struct fail *fail);
+int rpc_server_start(
+	struct rpc_server **server, struct daemon *daemon, const char *path, struct fail *fail);
 /* Ends all connections. */
 void rpc_server_stop(struct rpc_server *server);
 

@@ -6,8 +6,8 @@
 METHOD(version_get)
 {
 	(void)daemon, (void)params, (void)fail;
-	*result = json_pack("{s:s, s:s}", "version", BRAID_VERSION, "parity_kernel",
-		parity_selected());
+	*result = json_pack(
+		"{s:s, s:s}", "version", BRAID_VERSION, "parity_kernel", parity_selected());
 	return 0;
 }
 

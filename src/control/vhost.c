@@ -15,8 +15,9 @@ json_t *export_json(struct export *export)
 	char cores[CPUMASK_TEXT_BYTES];
 
 	controller_status(export->controller, &status);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, "
-			 "s:s}",
+	return json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, "
+		"s:s}",
 		"name", export->name, "volume", export->volume ? export->volume->name : "", "array",
 		export->array->name, "socket", config->path, "cores",
 		cpumask_print(&config->cores, cores), "connected", status.connected, "queues",
@@ -34,15 +35,15 @@ METHOD(vhost_list)
 	struct list_node *node;
 
 	(void)params, (void)fail;
-	list_for_each(node, &daemon->exports)
+	list_for_each (node, &daemon->exports)
 		json_array_append_new(list, export_json(container_of(node, struct export, link)));
 	*result = json_pack("{s:o}", "exports", list);
 	return 0;
 }
 
 /* The volume, or the array without volumes, of that name. */
-static int find_target(struct daemon *daemon, const char *name, struct export *export,
-	struct fail *fail)
+static int find_target(
+	struct daemon *daemon, const char *name, struct export *export, struct fail *fail)
 {
 	struct array_entry *entry;
 
@@ -58,13 +59,14 @@ static int find_target(struct daemon *daemon, const char *name, struct export *e
 	if (!entry->array)
 		return fail_set(fail, EBUSY, "array %s is still being made: braid job wait", name);
 	if (!list_empty(&entry->volumes))
-		return fail_set(fail, EINVAL, "array %s is divided: export one of its volumes", name);
+		return fail_set(
+			fail, EINVAL, "array %s is divided: export one of its volumes", name);
 	export->array = entry;
 	return 0;
 }
 
-static int read_cores(struct daemon *daemon, struct cpumask *cores, const char *text,
-	struct fail *fail)
+static int read_cores(
+	struct daemon *daemon, struct cpumask *cores, const char *text, struct fail *fail)
 {
 	struct cpumask all = {{0}};
 	char print[CPUMASK_TEXT_BYTES];
@@ -78,8 +80,10 @@ static int read_cores(struct daemon *daemon, struct cpumask *cores, const char *
 	error = cpumask_parse(cores, text, fail);
 	for (unsigned core = 0; !error && core < CPUMASK_CORES; core++)
 		if (cpumask_has(cores, core) && !cpumask_has(&all, core))
-			error = fail_set(fail, EINVAL, "core %u is not braidd's: it runs on %s, see its "
-						       "--cores", core, cpumask_print(&all, print));
+			error = fail_set(fail, EINVAL,
+				"core %u is not braidd's: it runs on %s, see its "
+				"--cores",
+				core, cpumask_print(&all, print));
 	return error;
 }
 
@@ -99,8 +103,8 @@ static int read_export(struct daemon *daemon, const json_t *params, struct expor
 	if (error)
 		return error;
 	if (export_find(daemon, name))
-		return fail_set(fail, EEXIST, "there is a controller '%s' already: choose another name",
-			name);
+		return fail_set(fail, EEXIST,
+			"there is a controller '%s' already: choose another name", name);
 	strcpy(export->name, name);
 	strcpy(config->name, name);
 	strcpy(config->serial, plain);
@@ -108,7 +112,8 @@ static int read_export(struct daemon *daemon, const json_t *params, struct expor
 		    : snprintf(config->path, sizeof(config->path), "%s/vhost/%s.sock",
 			      daemon->run_dir, name)) >= (int)sizeof(config->path))
 		return fail_set(fail, ENAMETOOLONG,
-			"the socket path would be longer than the %zu bytes that Unix sockets allow: use "
+			"the socket path would be longer than the %zu bytes that Unix sockets "
+			"allow: use "
 			"a shorter name, or --socket PATH",
 			sizeof(config->path) - 1);
 	config->dev = export->volume ? export->volume->dev : array_blockdev(export->array->array);
@@ -127,8 +132,7 @@ static json_t *overlap_warnings(struct daemon *daemon, const struct export *mine
 	struct list_node *node;
 	char line[256];
 
-	list_for_each(node, &daemon->exports)
-	{
+	list_for_each (node, &daemon->exports) {
 		const struct export *other = container_of(node, struct export, link);
 		bool overlap = false;
 
@@ -138,7 +142,8 @@ static json_t *overlap_warnings(struct daemon *daemon, const struct export *mine
 		if (other == mine || !overlap)
 			continue;
 		snprintf(line, sizeof(line),
-			"controller %s is served by some of the same cores: for the highest speed give "
+			"controller %s is served by some of the same cores: for the highest speed "
+			"give "
 			"each its own with --cores",
 			other->name);
 		json_array_append_new(warnings, json_string(line));
@@ -181,8 +186,8 @@ METHOD(vhost_create)
 
 free_export:
 	if (!error)
-		*result = json_pack("{s:{s:s, s:s}, s:[]}", "export", "name", export->name, "socket",
-			config.path, "warnings");
+		*result = json_pack("{s:{s:s, s:s}, s:[]}", "export", "name", export->name,
+			"socket", config.path, "warnings");
 	free(export);
 	return error;
 }
@@ -195,11 +200,13 @@ METHOD(vhost_delete)
 	struct array_entry *entry;
 
 	if (!export)
-		return fail_set(fail, ENOENT, "there is no controller '%s': see braid vhost list", name);
+		return fail_set(
+			fail, ENOENT, "there is no controller '%s': see braid vhost list", name);
 	controller_status(export->controller, &status);
 	if (status.connected && !rpc_boolean(params, "connected"))
 		return fail_set(fail, EBUSY,
-			"a guest is connected to controller %s: shut it down, or use --connected", name);
+			"a guest is connected to controller %s: shut it down, or use --connected",
+			name);
 	entry = export->array;
 	export_free(export);
 	*result = json_object();

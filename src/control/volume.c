@@ -33,17 +33,17 @@ METHOD(volume_list)
 	struct list_node *array_node, *node;
 
 	(void)params, (void)fail;
-	list_for_each(array_node, &daemon->arrays)
-		list_for_each(node, &container_of(array_node, struct array_entry, link)->volumes)
-			json_array_append_new(list,
-				volume_json(container_of(node, struct volume_entry, link)));
+	list_for_each (array_node, &daemon->arrays)
+		list_for_each (node, &container_of(array_node, struct array_entry, link)->volumes)
+			json_array_append_new(
+				list, volume_json(container_of(node, struct volume_entry, link)));
 	*result = json_pack("{s:o}", "volumes", list);
 	return 0;
 }
 
 /* The array that is to get volumes: complete, and not exported as a whole. */
-static struct array_entry *divisible_array(struct daemon *daemon, const json_t *params,
-	struct fail *fail)
+static struct array_entry *divisible_array(
+	struct daemon *daemon, const json_t *params, struct fail *fail)
 {
 	const char *name = rpc_string(params, "array", "");
 	struct array_entry *entry = array_find(daemon, name, fail);
@@ -55,8 +55,8 @@ static struct array_entry *divisible_array(struct daemon *daemon, const json_t *
 		return NULL;
 	}
 	if (array_blockdev(entry->array)->user[0]) {
-		fail_set(fail, EBUSY, "array %s is exported as a whole by %s: delete that first", name,
-			array_blockdev(entry->array)->user);
+		fail_set(fail, EBUSY, "array %s is exported as a whole by %s: delete that first",
+			name, array_blockdev(entry->array)->user);
 		return NULL;
 	}
 	return entry;
@@ -114,7 +114,8 @@ static int add_volume(struct array_entry *entry, const char *name, uint64_t bloc
 	if (!volume)
 		return fail_set(fail, ENOMEM, "no memory for volume %s", name);
 	largest_gap(entry, &first, &before);
-	error = volume_create(&volume->dev, name, array_blockdev(entry->array), first, blocks, fail);
+	error = volume_create(
+		&volume->dev, name, array_blockdev(entry->array), first, blocks, fail);
 	if (error) {
 		free(volume);
 		return error;
@@ -143,8 +144,8 @@ static int size_volumes(struct array_entry *entry, int64_t bytes, uint64_t count
 		return fail_set(fail, EINVAL, "a volume cannot have %lld bytes", (long long)bytes);
 	if (!*blocks || *blocks > gap / count)
 		return fail_set(fail, ENOSPC,
-			"array %s has no room for %llu x %s: the largest free piece is %s", entry->name,
-			(unsigned long long)count,
+			"array %s has no room for %llu x %s: the largest free piece is %s",
+			entry->name, (unsigned long long)count,
 			units_print((*blocks ? *blocks : stripe) * dev->block_bytes, wanted),
 			units_print(gap * dev->block_bytes, there));
 	return 0;
@@ -166,8 +167,8 @@ METHOD(volume_create_method)
 	if (error)
 		return error;
 	if (rpc_boolean(params, "dry_run")) {
-		*result = json_pack("{s:{s:s, s:s, s:I}}", "volume", "name", name, "array", entry->name,
-			"bytes",
+		*result = json_pack("{s:{s:s, s:s, s:I}}", "volume", "name", name, "array",
+			entry->name, "bytes",
 			(json_int_t)blocks * array_blockdev(entry->array)->block_bytes);
 		return 0;
 	}
@@ -178,8 +179,8 @@ METHOD(volume_create_method)
 }
 
 /* NAMEp0, NAMEp1, ...: all names are free, or none is taken. */
-static int check_split_names(struct daemon *daemon, const struct array_entry *entry, int64_t count,
-	struct fail *fail)
+static int check_split_names(
+	struct daemon *daemon, const struct array_entry *entry, int64_t count, struct fail *fail)
 {
 	char name[ARRAY_NAME_BYTES];
 	int error = 0;
@@ -208,8 +209,8 @@ METHOD(volume_split)
 			VOLUMES_MAX, (long long)count);
 	error = check_split_names(daemon, entry, count, fail);
 	if (!error)
-		error = size_volumes(entry, rpc_integer(params, "bytes", 0), (uint64_t)count, &blocks,
-			fail);
+		error = size_volumes(
+			entry, rpc_integer(params, "bytes", 0), (uint64_t)count, &blocks, fail);
 	if (error)
 		return error;
 	list = json_array();

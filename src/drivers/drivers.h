@@ -45,18 +45,18 @@ enum fault_kind {
 
 struct fault_rule {
 	enum fault_kind kind;
-	bool reads, writes;	   /* which ios it is for; writes: all that change data, and FLUSH */
-	uint64_t first, end;	   /* blocks [first, end) */
-	unsigned after;		   /* lets that many matching ios pass first */
-	unsigned count;		   /* then misbehaves that often; 0: for ever */
+	bool reads, writes;  /* which ios it is for; writes: all that change data, and FLUSH */
+	uint64_t first, end; /* blocks [first, end) */
+	unsigned after;	     /* lets that many matching ios pass first */
+	unsigned count;	     /* then misbehaves that often; 0: for ever */
 };
 
 enum { FAULT_RULES_MAX = 16 };
 
 int fault_create(struct blockdev **dev, struct blockdev *below, struct fail *fail);
 /* Replaces all rules at once. Any thread; ios already passed on are not affected. */
-int fault_rules(struct blockdev *dev, const struct fault_rule *rules, unsigned count,
-	struct fail *fail);
+int fault_rules(
+	struct blockdev *dev, const struct fault_rule *rules, unsigned count, struct fail *fail);
 bool fault_is(const struct blockdev *dev);
 const char *fault_kind_name(enum fault_kind kind);
 

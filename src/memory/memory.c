@@ -15,8 +15,8 @@ void *memory_map(size_t bytes, bool *huge)
 {
 	size_t rounded = align_up(bytes, HUGE_BYTES);
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
-	void *memory = mmap(NULL, rounded, PROT_READ | PROT_WRITE,
-		flags | MAP_HUGETLB | MAP_POPULATE, -1, 0);
+	void *memory = mmap(
+		NULL, rounded, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB | MAP_POPULATE, -1, 0);
 
 	if (huge)
 		*huge = memory != MAP_FAILED;
@@ -45,7 +45,8 @@ int memory_start(unsigned reactors, size_t bytes, struct fail *fail)
 		if (!arenas[i]) {
 			memory_stop();
 			return fail_set(fail, ENOMEM,
-				"no memory for %zu MiB of I/O buffers on each of %u cores: give fewer "
+				"no memory for %zu MiB of I/O buffers on each of %u cores: give "
+				"fewer "
 				"cores, or less with --buffers",
 				bytes >> 20, reactors);
 		}

@@ -44,9 +44,11 @@ static int check_numbers(const struct array_config *config, struct fail *fail)
 
 		if (parts < 2 || config->members % parts || each < level->part->members_min)
 			return fail_set(fail, EINVAL,
-				"%u drives cannot be split into %u equal parts of %s with at least %u "
+				"%u drives cannot be split into %u equal parts of %s with at least "
+				"%u "
 				"drives each",
-				config->members, parts, level->part->text, level->part->members_min);
+				config->members, parts, level->part->text,
+				level->part->members_min);
 	}
 	return 0;
 }
@@ -60,13 +62,15 @@ static int check_members(const struct array_config *config, struct fail *fail)
 			return fail_set(fail, EBUSY,
 				"drive %s is in use by %s: choose another, or delete that first",
 				dev->name, dev->user);
-		if (dev->block_bytes > config->block_bytes || config->block_bytes % dev->block_bytes)
+		if (dev->block_bytes > config->block_bytes ||
+			config->block_bytes % dev->block_bytes)
 			return fail_set(fail, EINVAL,
 				"drive %s has blocks of %u bytes: use --block-size %u", dev->name,
 				dev->block_bytes, dev->block_bytes);
 		if (dev->block_bytes != config->block_bytes)
 			return fail_set(fail, EINVAL,
-				"drive %s was attached with blocks of %u bytes, the array wants %u: "
+				"drive %s was attached with blocks of %u bytes, the array wants "
+				"%u: "
 				"attach it with --block-size %u",
 				dev->name, dev->block_bytes, config->block_bytes,
 				config->block_bytes);
@@ -102,7 +106,8 @@ int array_check(const struct array_config *config, uint64_t *usable_bytes, uint6
 	chunks = blocks * config->block_bytes / config->chunk_bytes;
 	if (!chunks)
 		return fail_set(fail, EINVAL,
-			"the smallest drive holds less than one chunk of %u bytes: use larger drives or "
+			"the smallest drive holds less than one chunk of %u bytes: use larger "
+			"drives or "
 			"a smaller chunk",
 			config->chunk_bytes);
 	data = config->members / parts;
@@ -237,8 +242,8 @@ static void destroy_parts(struct array *const *parts, unsigned count)
 		array_destroy(parts[count]);
 }
 
-/* RAID 0 over arrays. The outer chunk is the inner stripe, so that a stripe of the whole is the same
- * stripe of every part: ownership and alignment carry over by number. */
+/* RAID 0 over arrays. The outer chunk is the inner stripe, so that a stripe of the whole is the
+ * same stripe of every part: ownership and alignment carry over by number. */
 static int create_stacked(struct array **created, const struct array_config *config,
 	struct reactor_group *group, struct fail *fail)
 {
@@ -392,13 +397,15 @@ static void plain_status(struct array *array, struct array_status *status)
 		status->member[i].dev = array->config.member[i];
 		status->failed += status->member[i].state == MEMBER_FAILED;
 	}
-	/* Without redundancy every error of a drive is the user's: the array does not keep its word. */
+	/* Without redundancy every error of a drive is the user's: the array does not keep its
+	 * word. */
 	if (status->failed > array->geometry.redundant ||
 		(status->failed == array->geometry.redundant && status->counters.errors))
 		status->state = ARRAY_FAILED;
 	else if (status->failed)
 		status->state = ARRAY_DEGRADED;
-	status->tolerates = array->geometry.redundant - MIN(status->failed, array->geometry.redundant);
+	status->tolerates =
+		array->geometry.redundant - MIN(status->failed, array->geometry.redundant);
 }
 
 void array_status(struct array *array, struct array_status *status)
@@ -459,8 +466,7 @@ static struct array *plain_part(struct array *array, unsigned *index)
 	return array;
 }
 
-int array_fail_check(struct array *array, unsigned index, bool beyond_redundancy,
-	struct fail *fail)
+int array_fail_check(struct array *array, unsigned index, bool beyond_redundancy, struct fail *fail)
 {
 	struct array *part = plain_part(array, &index);
 	const char *name = part->config.name;
@@ -469,8 +475,8 @@ int array_fail_check(struct array *array, unsigned index, bool beyond_redundancy
 	plain_status(part, &status);
 	if (!part->geometry.redundant)
 		return fail_set(fail, EPERM,
-			"array %s is %s and has no redundancy: it cannot go on without a drive", name,
-			part->geometry.level->text);
+			"array %s is %s and has no redundancy: it cannot go on without a drive",
+			name, part->geometry.level->text);
 	if (status.member[index].state == MEMBER_FAILED)
 		return fail_set(fail, EALREADY, "drive %s of array %s has failed already",
 			part->config.member[index]->name, name);
@@ -482,8 +488,8 @@ int array_fail_check(struct array *array, unsigned index, bool beyond_redundancy
 	return 0;
 }
 
-int array_fail_member(struct array *array, unsigned index, bool beyond_redundancy,
-	struct fail *fail)
+int array_fail_member(
+	struct array *array, unsigned index, bool beyond_redundancy, struct fail *fail)
 {
 	int error = array_fail_check(array, index, beyond_redundancy, fail);
 	struct array *part = plain_part(array, &index);
@@ -505,7 +511,8 @@ struct shard *array_owner(const struct array *array, uint64_t stripe)
 		} else if (stripe >= range->end_stripe) {
 			low = middle + 1;
 		} else {
-			unsigned skip = (unsigned)stripe % (unsigned)__builtin_popcountll(range->reactors);
+			unsigned skip =
+				(unsigned)stripe % (unsigned)__builtin_popcountll(range->reactors);
 			uint64_t mask = range->reactors;
 
 			while (skip--)
@@ -558,11 +565,12 @@ static int set_owners(struct array *array, const struct array_owners *ranges, un
 	return 0;
 }
 
-int array_set_owners(struct array *array, const struct array_owners *ranges, unsigned count,
-	struct fail *fail)
+int array_set_owners(
+	struct array *array, const struct array_owners *ranges, unsigned count, struct fail *fail)
 {
 	if (count > ARRAY_OWNERS_MAX)
-		return fail_set(fail, ENOSPC, "at most %d volumes of an array can have cores of their own",
+		return fail_set(fail, ENOSPC,
+			"at most %d volumes of an array can have cores of their own",
 			ARRAY_OWNERS_MAX);
 	for (unsigned i = 0; i < array->part_count; i++)
 		set_owners(array->parts[i], ranges, count);

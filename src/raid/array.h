@@ -95,11 +95,11 @@ const char *array_state_name(enum array_state state);
 
 /* Gives up member `index` of the configuration. -EALREADY when it is lost; -EPERM when the array
  * would not survive and `beyond_redundancy` is not set. */
-int array_fail_member(struct array *array, unsigned index, bool beyond_redundancy,
-	struct fail *fail);
+int array_fail_member(
+	struct array *array, unsigned index, bool beyond_redundancy, struct fail *fail);
 /* Whether array_fail_member() would do it; the same errors. */
-int array_fail_check(struct array *array, unsigned index, bool beyond_redundancy,
-	struct fail *fail);
+int array_fail_check(
+	struct array *array, unsigned index, bool beyond_redundancy, struct fail *fail);
 
 /* Memory that the array holds on each reactor, in bytes. */
 size_t array_shard_bytes(const struct array *array);
@@ -114,7 +114,7 @@ struct array_owners {
 	uint64_t reactors;
 };
 enum { ARRAY_OWNERS_MAX = 256 };
-int array_set_owners(struct array *array, const struct array_owners *ranges, unsigned count,
-	struct fail *fail);
+int array_set_owners(
+	struct array *array, const struct array_owners *ranges, unsigned count, struct fail *fail);
 
 #endif

@@ -32,15 +32,18 @@ static int submit_step(void *argument)
 }
 
 /* One step on all devices at once. */
-static int clear_step(struct clear *clears, unsigned count, uint64_t block, uint32_t blocks,
-	struct fail *fail)
+static int clear_step(
+	struct clear *clears, unsigned count, uint64_t block, uint32_t blocks, struct fail *fail)
 {
 	atomic_uint pending = count;
 
 	for (unsigned i = 0; i < count; i++) {
 		clears[i].pending = &pending;
-		clears[i].io = (struct io){.kind = IO_WRITE_ZEROES, .may_unmap = true,
-			.block = block, .blocks = blocks, .done = step_done};
+		clears[i].io = (struct io){.kind = IO_WRITE_ZEROES,
+			.may_unmap = true,
+			.block = block,
+			.blocks = blocks,
+			.done = step_done};
 		reactor_call(clears[i].queue->reactor, submit_step, &clears[i]);
 	}
 	while (atomic_load(&pending))
@@ -64,7 +67,8 @@ int clear_members(struct blockdev *const *devices, unsigned count, uint64_t bloc
 	atomic_store(&progress->total_bytes, blocks * block_bytes * count);
 	for (; opened < count && !error; opened += !error)
 		error = blockdev_open_queue(devices[opened],
-			reactor_at(group, opened % reactor_count(group)), &clears[opened].queue, fail);
+			reactor_at(group, opened % reactor_count(group)), &clears[opened].queue,
+			fail);
 	for (uint64_t block = 0; block < blocks && !error;) {
 		uint32_t step = (uint32_t)MIN(blocks - block, (uint64_t)STEP_BYTES / block_bytes);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Clearing drives before they become members: where every column is zeros, every parity is right. */
+/* Clearing drives before they become members: where every column is zeros, every parity is
+ * right. */
 #ifndef RAID_CLEAR_H
 #define RAID_CLEAR_H
 

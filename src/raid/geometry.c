@@ -23,8 +23,7 @@ void geometry_init(struct geometry *geometry, uint64_t member_blocks)
 	if (geometry->redundant)
 		geometry->window_rows =
 			MIN(geometry->chunk_blocks, WINDOW_BYTES / geometry->block_bytes);
-	geometry->stripes =
-		(member_blocks - geometry->member_offset) / geometry->chunk_blocks;
+	geometry->stripes = (member_blocks - geometry->member_offset) / geometry->chunk_blocks;
 }
 
 /* The member that holds the first redundant column. */
@@ -53,7 +52,8 @@ unsigned geometry_column(const struct geometry *geometry, uint64_t stripe, unsig
 	assert(member < geometry->members);
 	if (geometry->level->redundancy != REDUNDANCY_PARITY)
 		return member;
-	distance = (member + geometry->members - first_parity(geometry, stripe)) % geometry->members;
+	distance =
+		(member + geometry->members - first_parity(geometry, stripe)) % geometry->members;
 	return distance < geometry->redundant ? geometry->data + distance
 					      : distance - geometry->redundant;
 }
@@ -63,7 +63,7 @@ uint32_t geometry_columns(const struct geometry *geometry, uint64_t stripe, uint
 	uint32_t columns = 0;
 	unsigned member;
 
-	bits_for_each(member, members)
+	bits_for_each (member, members)
 		columns |= 1u << geometry_column(geometry, stripe, member);
 	return columns;
 }

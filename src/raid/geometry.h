@@ -30,7 +30,7 @@ struct geometry {
 	unsigned redundant; /* parity columns, or further copies */
 	uint32_t block_bytes;
 	uint32_t chunk_blocks;
-	uint32_t window_rows; /* rows that one operation covers at most; divides chunk_blocks,
+	uint32_t window_rows;	/* rows that one operation covers at most; divides chunk_blocks,
 				 or is equal to it */
 	uint32_t stripe_blocks; /* data * chunk_blocks */
 	uint64_t stripes;
@@ -48,7 +48,8 @@ unsigned geometry_column(const struct geometry *geometry, uint64_t stripe, unsig
 uint32_t geometry_columns(const struct geometry *geometry, uint64_t stripe, uint32_t members);
 
 /* The block on the member that holds this row. */
-static inline uint64_t geometry_block(const struct geometry *geometry, uint64_t stripe, uint32_t row)
+static inline uint64_t geometry_block(
+	const struct geometry *geometry, uint64_t stripe, uint32_t row)
 {
 	return geometry->member_offset + stripe * geometry->chunk_blocks + row;
 }

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <strings.h>
 
-
 enum row { RAID0, RAID1, RAID5, RAID6, RAID7, RAID10, RAID50, RAID60, RAID70, ROWS };
 
 /* clang-format off */
@@ -39,7 +38,8 @@ int level_find(const struct level **level, const char *name, struct fail *fail)
 			return 0;
 		}
 	return fail_set(fail, EINVAL,
-		"there is no RAID level '%s': choose 0, 1, 5, 6, 7 (three parities), 10, 50, 60 or 70",
+		"there is no RAID level '%s': choose 0, 1, 5, 6, 7 (three parities), 10, 50, 60 or "
+		"70",
 		name);
 }
 

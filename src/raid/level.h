@@ -25,8 +25,8 @@ struct level {
 	unsigned part_members;	  /* stacked: members of each part; 0: as the user says */
 };
 
-/* The row for a name as users type it: "6", "raid6", "RAID-6", "7.3". 0, or -EINVAL with the list of
- * levels. */
+/* The row for a name as users type it: "6", "raid6", "RAID-6", "7.3". 0, or -EINVAL with the
+ * list of levels. */
 int level_find(const struct level **level, const char *name, struct fail *fail);
 
 /* RAID 0, which stacks the parts of a stacked level. */

@@ -84,7 +84,8 @@ static void run_report(struct message *message)
 	home->acks[member] = array->shard_count;
 	array->losses[member].reason = loss->reason;
 	array->losses[member].at_ns = reactor_now_ns(home->reactor);
-	log_warning("event=Fail array=%s member=%u drive=\"%s\" reason=\"%s\" failed=%u survives=%u",
+	log_warning(
+		"event=Fail array=%s member=%u drive=\"%s\" reason=\"%s\" failed=%u survives=%u",
 		array->config.name, member, array->config.member[member]->name,
 		loss_reason_text(loss->reason), bits_count(home->announced),
 		array->geometry.redundant);

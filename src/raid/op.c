@@ -14,9 +14,9 @@
  * Writes are computed from a private copy: the caller's memory is read once, in COMPUTE, because a
  * guest may change it meanwhile and the parity must match what the members get.
  *
- * A member may complete inside io_submit(). `pending` counts one more while a phase is being issued,
- * so the next phase begins at the end of the issuing function at the earliest, and the stack stays
- * flat: an op begins only in op_continue().
+ * A member may complete inside io_submit(). `pending` counts one more while a phase is being
+ * issued, so the next phase begins at the end of the issuing function at the earliest, and the
+ * stack stays flat: an op begins only in op_continue().
  */
 #include <assert.h>
 #include <errno.h>
@@ -223,16 +223,16 @@ static bool get_memory(struct op *op)
 		return true;
 	if (op->work == OP_WRITE && !is_mirror(op))
 		old |= plan->writes & ~bits_below(geometry->data);
-	op->memory = arena_alloc(memory_arena(op->shard->index),
-		stride * (bits_count(old) + bits_count(fresh)));
+	op->memory = arena_alloc(
+		memory_arena(op->shard->index), stride * (bits_count(old) + bits_count(fresh)));
 	if (!op->memory)
 		return false;
 	at = op->memory;
-	bits_for_each(column, old) {
+	bits_for_each (column, old) {
 		op->old[column] = at;
 		at += stride;
 	}
-	bits_for_each(column, fresh) {
+	bits_for_each (column, fresh) {
 		op->new[column] = at;
 		at += stride;
 	}
@@ -333,7 +333,7 @@ static void issue(struct op *op, enum io_kind kind, uint32_t columns)
 	unsigned column;
 
 	op->ios_used = 0;
-	bits_for_each(column, columns)
+	bits_for_each (column, columns)
 		add_column(op, kind, column);
 	op->pending = 1 + op->ios_used;
 	for (unsigned i = 0, count = op->ios_used; i < count; i++) {
@@ -353,8 +353,8 @@ static void issue(struct op *op, enum io_kind kind, uint32_t columns)
 enum direction { FROM_CALLER, TO_CALLER };
 
 /* Copies a slice's rows of one column between the caller's memory and the op's. */
-static void copy_column(struct op *op, const struct slice *slice, unsigned column,
-	enum direction direction)
+static void copy_column(
+	struct op *op, const struct slice *slice, unsigned column, enum direction direction)
 {
 	const struct geometry *geometry = geometry_of(op);
 	uint32_t chunk = geometry->chunk_blocks, top = column * chunk;
@@ -376,8 +376,8 @@ static void copy_column(struct op *op, const struct slice *slice, unsigned colum
 		memset(memory, 0, bytes - (MUTANT(zeroes_partial) ? geometry->block_bytes : 0));
 		return;
 	}
-	cursor = iov_cursor_at(io,
-		(size_t)(slice->io_block + top + row - slice->first) * geometry->block_bytes);
+	cursor = iov_cursor_at(
+		io, (size_t)(slice->io_block + top + row - slice->first) * geometry->block_bytes);
 	if (direction == FROM_CALLER)
 		iov_copy_from(&cursor, memory, bytes);
 	else
@@ -389,11 +389,11 @@ static void copy_slices(struct op *op, enum direction direction)
 	uint32_t chunk = geometry_of(op)->chunk_blocks;
 	struct list_node *node;
 
-	list_for_each(node, &op->slices)
-	{
+	list_for_each (node, &op->slices) {
 		const struct slice *slice = container_of(node, struct slice, link);
 
-		for (unsigned column = slice->first / chunk; column <= (slice->end - 1) / chunk; column++)
+		for (unsigned column = slice->first / chunk; column <= (slice->end - 1) / chunk;
+			column++)
 			copy_column(op, slice, column, direction);
 	}
 }
@@ -407,7 +407,8 @@ struct band_memory {
 	const void *parity_read[PARITY_MAX]; /* NULL: not read */
 };
 
-static void band_memory(const struct op *op, const struct plan_band *band, struct band_memory *memory)
+static void band_memory(
+	const struct op *op, const struct plan_band *band, struct band_memory *memory)
 {
 	const struct geometry *geometry = geometry_of(op);
 	size_t skip = (size_t)(band->row - op->plan.row) * geometry->block_bytes;
@@ -444,7 +445,7 @@ static void compute_band(const struct op *op, const struct plan_band *band)
 	if (band->recipe == RECIPE_FETCH || !(band->writes & ~bits_below(geometry->data)))
 		return;
 	if (band->recipe == RECIPE_MODIFY) {
-		bits_for_each(column, band->touched)
+		bits_for_each (column, band->touched)
 			parity_update(column, geometry->redundant, memory.bytes, memory.old[column],
 				memory.data[column], memory.parity);
 	} else {
@@ -555,8 +556,7 @@ void op_settled(struct shard *shard)
 {
 	struct list_node *node, *after;
 
-	list_for_each_safe(node, after, &shard->unsettled)
-	{
+	list_for_each_safe (node, after, &shard->unsettled) {
 		struct op *op = container_of(node, struct op, link);
 
 		if (op->left_out & ~shard->settled)

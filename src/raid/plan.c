@@ -47,7 +47,7 @@ void plan_bands(const struct plan_input *input, struct plan *plan)
 {
 	uint32_t chunk = input->chunk_blocks;
 	uint32_t first_column = input->first / chunk, last_column = (input->end - 1) / chunk;
-	uint32_t first_row = input->first % chunk; /* in the first column */
+	uint32_t first_row = input->first % chunk;	 /* in the first column */
 	uint32_t end_row = (input->end - 1) % chunk + 1; /* in the last */
 	uint32_t middle = bits_range(first_column + 1, last_column);
 	uint32_t first_bit = 1u << first_column, last_bit = 1u << last_column;

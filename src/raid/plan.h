@@ -13,12 +13,12 @@
  * three different sets of columns: its bands. Each band has its own recipe:
  *
  *	REWRITE  reads the untouched data columns, computes the parities anew.
- *	         Allowed when every untouched column can be read, or no parity is left to be written.
+ *	         Allowed when every untouched column can be read, or no parity is left.
  *	MODIFY   reads the touched columns and the parities, applies the difference.
- *	         Allowed when every touched column and every parity to be written can be read, and the
- *	         stripe's parity is known to be right.
- *	RECOVER  reads all that is needed to recover the columns that cannot be read, then as REWRITE.
- *	         Allowed up to as many of these as there are readable parities, parity being right.
+ *	         Allowed when every touched column and every parity to be written can be read,
+ *	         and the stripe's parity is known to be right.
+ *	RECOVER  reads all that is needed to recover what cannot be read, then as REWRITE.
+ *	         Allowed up to as many lost columns as readable parities, parity being right.
  *	FETCH    (reads) reads the touched columns; columns that cannot be read are recovered.
  *
  * Of the allowed recipes the one with the fewest reads is taken; REWRITE, which also heals the
@@ -37,13 +37,13 @@ enum recipe { RECIPE_REWRITE, RECIPE_MODIFY, RECIPE_RECOVER, RECIPE_FETCH };
 /* Columns as bit masks: data columns first, then the redundant ones. */
 struct plan_input {
 	unsigned data, redundant;
-	bool mirror;		  /* data is 1 and the redundant columns are copies of it */
+	bool mirror; /* data is 1 and the redundant columns are copies of it */
 	uint32_t chunk_blocks;
-	uint32_t first, end;	  /* of the stripe's data, in blocks */
+	uint32_t first, end;	     /* of the stripe's data, in blocks */
 	uint32_t row_first, row_end; /* the window that the plan is for */
-	uint32_t unreadable;	  /* lost, or read in vain */
-	uint32_t unwritable;	  /* lost; a part of unreadable */
-	bool dirty;		  /* the stripe's parity may be wrong */
+	uint32_t unreadable;	     /* lost, or read in vain */
+	uint32_t unwritable;	     /* lost; a part of unreadable */
+	bool dirty;		     /* the stripe's parity may be wrong */
 };
 
 struct plan_band {
@@ -51,13 +51,13 @@ struct plan_band {
 	uint32_t row, end; /* rows [row, end) */
 	uint32_t touched;  /* data columns of the request */
 	uint32_t reads, writes;
-	uint32_t recovers; /* data columns that cannot be read and must be computed from the reads */
+	uint32_t recovers; /* data columns that must be computed from the reads */
 };
 
 struct plan {
 	unsigned bands;
 	struct plan_band band[PLAN_BANDS_MAX];
-	uint32_t row, end;	   /* all bands: their lowest row and highest end */
+	uint32_t row, end;			   /* all bands: their lowest row and highest end */
 	uint32_t touched, reads, writes, recovers; /* unions over the bands */
 };
 

@@ -96,8 +96,8 @@ static void direct_done(struct io *io)
 		slice->status = geometry->redundant ? 0 : io->status;
 		slice_returned(slice);
 	} else {
-		member_write_error(shard, member,
-			io->kind == IO_FLUSH ? LOSS_FLUSH_ERROR : LOSS_WRITE_ERROR);
+		member_write_error(
+			shard, member, io->kind == IO_FLUSH ? LOSS_FLUSH_ERROR : LOSS_WRITE_ERROR);
 		slice->status = io->status;
 		/* A flush stands as long as enough members are left to hold what was written. */
 		if (io->kind == IO_FLUSH && geometry->redundant &&
@@ -113,7 +113,7 @@ static unsigned pick_copy(const struct shard *shard, uint64_t stripe)
 	uint32_t live = bits_below(shard->array->geometry.members) & ~shard->lost;
 	unsigned skip = live ? (unsigned)(stripe % bits_count(live)) : 0, column = 0;
 
-	bits_for_each(column, live)
+	bits_for_each (column, live)
 		if (!skip--)
 			break;
 	return column;
@@ -130,7 +130,8 @@ static void submit_direct(struct request *request, struct slice *slice, uint32_t
 	if (geometry->level->redundancy == REDUNDANCY_MIRROR)
 		slice->column = pick_copy(shard, slice->stripe);
 	member = geometry_member(geometry, slice->stripe, slice->column);
-	if (MUTANT(geometry_row) && slice->first / geometry->chunk_blocks + 1 == geometry->data && row)
+	if (MUTANT(geometry_row) && slice->first / geometry->chunk_blocks + 1 == geometry->data &&
+		row)
 		row--;
 	io_part(&slice->io, request->io, slice->io_block, rows, geometry->block_bytes);
 	slice->io.block = geometry_block(geometry, slice->stripe, row);

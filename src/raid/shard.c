@@ -75,9 +75,17 @@ static int fill_pools(struct shard *shard)
 static void init_lists(struct shard *shard)
 {
 	struct list *const lists[] = {
-		&shard->requests, &shard->slices, &shard->ops, &shard->held_ios, &shard->cutting,
-		&shard->opless, &shard->gathering, &shard->runnable, &shard->starved,
-		&shard->unsettled, &shard->broken_reads,
+		&shard->requests,
+		&shard->slices,
+		&shard->ops,
+		&shard->held_ios,
+		&shard->cutting,
+		&shard->opless,
+		&shard->gathering,
+		&shard->runnable,
+		&shard->starved,
+		&shard->unsettled,
+		&shard->broken_reads,
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++)
@@ -137,8 +145,8 @@ int shard_create(struct array *array, unsigned index, struct fail *fail)
 	for (unsigned i = 0; i < array->geometry.members; i++) {
 		shard->losses[i] = (struct loss){.shard = shard, .member = i};
 		shard->settles[i] = (struct loss){.shard = shard, .member = i};
-		error = blockdev_open_queue(array->config.member[i], shard->reactor,
-			&shard->members[i], fail);
+		error = blockdev_open_queue(
+			array->config.member[i], shard->reactor, &shard->members[i], fail);
 		if (error)
 			goto close_members;
 	}

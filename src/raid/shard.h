@@ -38,11 +38,11 @@ struct slice {
 	struct message message; /* to the owner's shard, and back */
 	struct request *request;
 	uint64_t stripe;
-	uint32_t first, end;   /* of the stripe's data, in blocks */
-	uint32_t io_block;     /* where `first` stands in the request's io */
+	uint32_t first, end;	     /* of the stripe's data, in blocks */
+	uint32_t io_block;	     /* where `first` stands in the request's io */
 	uint32_t row_first, row_end; /* the window */
-	uint32_t avoid;	       /* columns that were read in vain */
-	unsigned column;       /* direct: which column is read or written */
+	uint32_t avoid;		     /* columns that were read in vain */
+	unsigned column;	     /* direct: which column is read or written */
 	int status;
 	struct io io; /* direct: the member's part */
 	struct list_node link;
@@ -50,9 +50,9 @@ struct slice {
 
 enum op_state {
 	OP_FREE,
-	OP_GATHERING, /* may still be joined; starts at the end of the turn */
+	OP_GATHERING,  /* may still be joined; starts at the end of the turn */
 	OP_LOCKED_OUT, /* waits for earlier ops on the same rows */
-	OP_STARVED,   /* waits for memory */
+	OP_STARVED,    /* waits for memory */
 	OP_READING,
 	OP_WRITING,
 	OP_UNSETTLED, /* done, but a member that it left out is not known to be lost everywhere */
@@ -83,14 +83,15 @@ struct op {
 	struct list slices; /* ascending and adjoining */
 	uint64_t stripe;
 	uint32_t first, end, row_first, row_end; /* as in slice */
-	uint32_t avoid;	   /* columns that were read in vain */
-	uint32_t left_out; /* members that a write of this op did not reach */
+	uint32_t avoid;				 /* columns that were read in vain */
+	uint32_t left_out;			 /* members that a write of this op did not reach */
 	uint32_t pending;
 	uint32_t read_errors; /* columns */
 	int status;
 	struct plan plan;
 	char *memory; /* from the reactor's arena */
-	/* Per column, from plan.row on: what was on the member (or the parity), and the new data. */
+	/* Per column, from plan.row on: what was on the member (or the parity), and the new
+	 * data. */
 	char *old[RAID_MEMBERS_MAX], *new[RAID_MEMBERS_MAX];
 	struct list_node bucket; /* in the shard's row locks */
 	struct list_node link;	 /* in the list that its state names */
@@ -121,14 +122,14 @@ struct shard {
 
 	struct stripe_table stripes;
 	struct list requests, slices, ops; /* free ones */
-	struct list held_ios;	    /* of struct io: no request is free, or the array is paused */
-	struct list cutting;	    /* of struct request: waits for slices */
-	struct list opless;	    /* of struct slice: waits for an op */
-	struct list gathering;	    /* of struct op */
-	struct list runnable;	    /* of struct op: locked out no longer */
-	struct list starved;	    /* of struct op */
-	struct list unsettled;	    /* of struct op */
-	struct list broken_reads;   /* of struct slice: direct reads that failed */
+	struct list held_ios;	  /* of struct io: no request is free, or the array is paused */
+	struct list cutting;	  /* of struct request: waits for slices */
+	struct list opless;	  /* of struct slice: waits for an op */
+	struct list gathering;	  /* of struct op */
+	struct list runnable;	  /* of struct op: locked out no longer */
+	struct list starved;	  /* of struct op */
+	struct list unsettled;	  /* of struct op */
+	struct list broken_reads; /* of struct slice: direct reads that failed */
 	bool paused;
 	unsigned requests_busy, ops_busy;
 
@@ -139,8 +140,8 @@ struct shard {
 };
 
 /* Whether the member has a place in the stripe's readable set. */
-static inline uint32_t shard_lost_columns(const struct shard *shard, const struct geometry *geometry,
-	uint64_t stripe)
+static inline uint32_t shard_lost_columns(
+	const struct shard *shard, const struct geometry *geometry, uint64_t stripe)
 {
 	return shard->lost ? geometry_columns(geometry, stripe, shard->lost) : 0;
 }

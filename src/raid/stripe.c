@@ -51,8 +51,7 @@ static bool is_blocked(struct list *bucket, const struct op *op)
 
 	if (MUTANT(op_no_lock))
 		return false;
-	list_for_each(node, bucket)
-	{
+	list_for_each (node, bucket) {
 		const struct op *earlier = container_of(node, struct op, bucket);
 
 		if (earlier == op)
@@ -78,8 +77,7 @@ void stripe_unlock(struct stripe_table *table, struct op *op, struct list *grant
 	struct list_node *node;
 
 	list_remove(&op->bucket);
-	list_for_each(node, bucket)
-	{
+	list_for_each (node, bucket) {
 		struct op *waiting = container_of(node, struct op, bucket);
 
 		if (waiting->state != OP_LOCKED_OUT || !in_conflict(op, waiting) ||

@@ -31,8 +31,9 @@ enum { REACTORS_MAX = 64 };
 struct poller {
 	/* Returns how much was done; 0: nothing to do now. */
 	unsigned (*poll)(struct poller *poller);
-	/* Before the reactor sleeps: arrange that a watched descriptor or a message wakes it. False:
-	 * work has arrived meanwhile, do not sleep. NULL: work only ever comes through others. */
+	/* Before the reactor sleeps: arrange that a watched descriptor or a message wakes it.
+	 * False: work has arrived meanwhile, do not sleep. NULL: work only ever comes through
+	 * others. */
 	bool (*arm)(struct poller *poller);
 	/* After the sleep, or after another poller's arm() said false. NULL: nothing to undo. */
 	void (*disarm)(struct poller *poller);

@@ -58,7 +58,8 @@ bool reactor_sim_step(struct reactor_group *group)
 
 	if (sim->quiet_turns >= group->count) {
 		sim->quiet_turns = 0;
-		/* Every reactor was quiet: look at each once more, in order, then move the clock. */
+		/* Every reactor was quiet: look at each once more, in order, then move the
+		 * clock. */
 		for (unsigned i = 0; i < group->count; i++)
 			if (turn(sim, group->reactors[i]))
 				return true;
@@ -96,7 +97,8 @@ static void run_call(struct message *message)
 
 static int call_and_step(struct reactor *reactor, int (*function)(void *), void *argument)
 {
-	struct sim_call call = {.message.run = run_call, .function = function, .argument = argument};
+	struct sim_call call = {
+		.message.run = run_call, .function = function, .argument = argument};
 
 	reactor_send(reactor, &call.message);
 	reactor_sim_until(reactor->group, &call.finished);

@@ -54,8 +54,7 @@ static bool arm_all(struct reactor *reactor)
 	struct list_node *node;
 	bool agreed = true;
 
-	list_for_each(node, &reactor->pollers)
-	{
+	list_for_each (node, &reactor->pollers) {
 		struct poller *poller = container_of(node, struct poller, link);
 
 		if (poller->arm && !poller->arm(poller))
@@ -68,8 +67,7 @@ static void disarm_all(struct reactor *reactor)
 {
 	struct list_node *node;
 
-	list_for_each(node, &reactor->pollers)
-	{
+	list_for_each (node, &reactor->pollers) {
 		struct poller *poller = container_of(node, struct poller, link);
 
 		if (poller->disarm)
@@ -89,7 +87,8 @@ static void sleep_until_event(struct reactor *reactor)
 		timeout_ms = (int)MIN(divide_up(wait_ns, 1000000), (uint64_t)SLEEP_MAX_MS);
 	}
 	atomic_store(&reactor->sleeping, true);
-	/* Pairs with reactor_send(): a message posted before it could see `sleeping` is seen here. */
+	/* Pairs with reactor_send(): a message posted before it could see `sleeping` is seen
+	 * here. */
 	if (arm_all(reactor) && !atomic_load(&reactor->mailbox) && timeout_ms) {
 		epoll_wait(reactor->epoll_fd, events, ARRAY_SIZE(events), timeout_ms);
 		counter_add(&reactor->usage.sleeps, 1);
@@ -203,7 +202,8 @@ static int start_thread(struct reactor *reactor, struct fail *fail)
 	pthread_attr_destroy(&attributes);
 	if (error)
 		return fail_set(fail, error,
-			"cannot run a reactor on core %u: %s; choose cores that this machine has and "
+			"cannot run a reactor on core %u: %s; choose cores that this machine has "
+			"and "
 			"that this process may use",
 			reactor->core, strerror(error));
 	snprintf(name, sizeof(name), "reactor-%u", reactor->core);

@@ -5,8 +5,8 @@
  *	readable: | header 16 | data (OUT), segments (DISCARD, WRITE_ZEROES) |
  *	writable: | data (IN), id (GET_ID) | status 1 |
  *
- * Where one part ends and the next begins has nothing to do with descriptors (2.7.4.1). The header and
- * the segments are copied once, and only the copies are looked at.
+ * Where one part ends and the next begins has nothing to do with descriptors (2.7.4.1). The header
+ * and the segments are copied once, and only the copies are looked at.
  */
 #include <assert.h>
 #include <errno.h>
@@ -72,7 +72,8 @@ static void submit_sectors(struct queue_request *request, uint64_t sector, uint3
 
 	request->io.done = done;
 	if (sector % block_sectors || sectors % block_sectors) {
-		narrow_submit(queue->device->narrow, &request->narrow, &request->io, sector, sectors);
+		narrow_submit(
+			queue->device->narrow, &request->narrow, &request->io, sector, sectors);
 		return;
 	}
 	request->io.block = sector / block_sectors;
@@ -178,8 +179,7 @@ static enum virtio_blk_status read_clears(struct queue_request *request)
 		request->clear[i].sectors = le32_get(segment.sectors);
 		request->clear[i].unmap = flags & VIRTIO_BLK_SEGMENT_UNMAP;
 		/* 5.2.6.2: unknown flags, and unmap with DISCARD, are unsupported. */
-		if (flags & ~VIRTIO_BLK_SEGMENT_UNMAP ||
-			(flags && request->io.kind == IO_DISCARD))
+		if (flags & ~VIRTIO_BLK_SEGMENT_UNMAP || (flags && request->io.kind == IO_DISCARD))
 			return VIRTIO_BLK_S_UNSUPP;
 		if (request->clear[i].sectors > QUEUE_CLEAR_SECTORS ||
 			!in_range(device, request->clear[i].sector, request->clear[i].sectors))

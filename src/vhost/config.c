@@ -25,14 +25,15 @@ void config_fill(struct virtio_blk_config *config, const struct blockdev *dev, b
 	config->capacity = le64_of(blockdev_bytes(dev) / VIRTIO_BLK_SECTOR_BYTES);
 	config->seg_max = le32_of(CONFIG_SEGMENTS_MAX);
 	config->blk_size = le32_of(dev->block_bytes);
-	config->min_io_size = le16_of((uint16_t)MAX(MIN(dev->chunk_blocks, (uint32_t)UINT16_MAX), 1u));
+	config->min_io_size =
+		le16_of((uint16_t)MAX(MIN(dev->chunk_blocks, (uint32_t)UINT16_MAX), 1u));
 	config->opt_io_size = le32_of(dev->best_blocks);
 	config->writeback = writeback;
 	config->num_queues = le16_of(CONTROLLER_QUEUES_MAX);
 	config->max_discard_sectors = le32_of(QUEUE_CLEAR_SECTORS);
 	config->max_discard_seg = le32_of(QUEUE_CLEAR_SEGMENTS);
-	config->discard_sector_alignment = le32_of(dev->best_blocks ? dev->best_blocks * sectors
-								    : sectors);
+	config->discard_sector_alignment =
+		le32_of(dev->best_blocks ? dev->best_blocks * sectors : sectors);
 	config->max_write_zeroes_sectors = le32_of(QUEUE_CLEAR_SECTORS);
 	config->max_write_zeroes_seg = le32_of(QUEUE_CLEAR_SEGMENTS);
 	config->write_zeroes_may_unmap = 1;

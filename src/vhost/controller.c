@@ -24,14 +24,14 @@ struct controller {
 	int listen_fd, stop_fd;
 	pthread_t thread;
 
-	pthread_mutex_t lock; /* what follows */
+	pthread_mutex_t lock;	 /* what follows */
 	struct session *session; /* NULL: no front end is connected; changed by the thread only */
 	uint64_t sessions;
 	uint64_t past_requests, past_notifications, past_errors; /* of sessions that have ended */
 	char trouble[FAIL_TEXT_BYTES];
 };
 
-/* --- the socket -------------------------------------------------------------------------------- */
+/* --- the socket ------------------------------------------------------------------------------ */
 
 /* Whether somebody answers at the path. */
 static bool is_live(const struct sockaddr_un *address)
@@ -51,7 +51,8 @@ static int make_way(const struct sockaddr_un *address, struct fail *fail)
 		return fail_set(fail, EEXIST, "%s exists and is no socket: choose another path",
 			address->sun_path);
 	if (is_live(address))
-		return fail_set(fail, EADDRINUSE, "another process listens on %s", address->sun_path);
+		return fail_set(
+			fail, EADDRINUSE, "another process listens on %s", address->sun_path);
 	unlink(address->sun_path);
 	return 0;
 }
@@ -64,7 +65,8 @@ static int listen_on(const char *path, struct fail *fail)
 
 	if (strlen(path) >= sizeof(address.sun_path))
 		return fail_set(fail, ENAMETOOLONG,
-			"the socket path %s is longer than the %zu bytes that Unix sockets allow: use a "
+			"the socket path %s is longer than the %zu bytes that Unix sockets allow: "
+			"use a "
 			"shorter name or --socket PATH",
 			path, sizeof(address.sun_path) - 1);
 	strcpy(address.sun_path, path);
@@ -75,8 +77,9 @@ static int listen_on(const char *path, struct fail *fail)
 	if (fd < 0)
 		return fail_set(fail, errno, "cannot make a socket: %s", strerror(errno));
 	mask = umask(0117);
-	error = bind(fd, (const struct sockaddr *)&address, sizeof(address)) || listen(fd, 4) ? errno
-											      : 0;
+	error = bind(fd, (const struct sockaddr *)&address, sizeof(address)) || listen(fd, 4)
+			? errno
+			: 0;
 	umask(mask);
 	if (error) {
 		close(fd);
@@ -85,7 +88,7 @@ static int listen_on(const char *path, struct fail *fail)
 	return fd;
 }
 
-/* --- the thread -------------------------------------------------------------------------------- */
+/* --- the thread ------------------------------------------------------------------------------ */
 
 static void end_session(struct controller *controller, const struct fail *fail)
 {
@@ -100,9 +103,11 @@ static void end_session(struct controller *controller, const struct fail *fail)
 		controller->past_notifications += last.notifications;
 		controller->past_errors += last.errors;
 		if (fail->error && fail->error != ECONNRESET)
-			snprintf(controller->trouble, sizeof(controller->trouble), "%s", fail->text);
+			snprintf(
+				controller->trouble, sizeof(controller->trouble), "%s", fail->text);
 		else if (last.trouble[0])
-			snprintf(controller->trouble, sizeof(controller->trouble), "%s", last.trouble);
+			snprintf(controller->trouble, sizeof(controller->trouble), "%s",
+				last.trouble);
 	}
 	session_destroy(session);
 	if (fail->error && fail->error != ECONNRESET)
@@ -121,7 +126,8 @@ static void accept_one(struct controller *controller)
 	if (fd < 0)
 		return;
 	if (controller->session) {
-		log_warning("event=VhostSecondFrontEnd controller=%s effect=\"refused: one front end at "
+		log_warning("event=VhostSecondFrontEnd controller=%s effect=\"refused: one front "
+			    "end at "
 			    "a time\"",
 			controller->config.name);
 		close(fd);
@@ -147,7 +153,8 @@ static void *controller_main(void *argument)
 		struct pollfd fds[] = {
 			{.fd = controller->stop_fd, .events = POLLIN},
 			{.fd = controller->listen_fd, .events = POLLIN},
-			{.fd = controller->session ? controller->session->fd : -1, .events = POLLIN},
+			{.fd = controller->session ? controller->session->fd : -1,
+				.events = POLLIN},
 		};
 		struct fail fail = {0};
 
@@ -157,7 +164,8 @@ static void *controller_main(void *argument)
 		}
 		if (fds[0].revents)
 			break;
-		/* The session first: a front end that has gone makes room for the one that waits. */
+		/* The session first: a front end that has gone makes room for the one that
+		 * waits. */
 		if (fds[2].revents && session_message(controller->session, &fail))
 			end_session(controller, &fail);
 		else if (fds[1].revents)
@@ -168,7 +176,7 @@ static void *controller_main(void *argument)
 	return NULL;
 }
 
-/* --- making and unmaking ------------------------------------------------------------------------ */
+/* --- making and unmaking --------------------------------------------------------------------- */
 
 int controller_create(struct controller **created, const struct controller_config *config,
 	struct reactor_group *group, struct fail *fail)

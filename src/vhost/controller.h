@@ -25,7 +25,7 @@ enum { CONTROLLER_NAME_BYTES = 64, CONTROLLER_PATH_BYTES = 108, CONTROLLER_QUEUE
 
 struct controller_config {
 	char name[CONTROLLER_NAME_BYTES];
-	char path[CONTROLLER_PATH_BYTES]; /* of the socket */
+	char path[CONTROLLER_PATH_BYTES];   /* of the socket */
 	char serial[CONTROLLER_NAME_BYTES]; /* what GET_ID answers, cut to 20 bytes */
 	struct blockdev *dev;
 	bool read_only;
@@ -38,7 +38,7 @@ struct controller_status {
 	uint64_t requests, notifications, errors;
 	uint64_t sessions; /* since the controller was made */
 	uint64_t features;
-	size_t queue_bytes; /* memory of one running queue of the largest size */
+	size_t queue_bytes;	       /* memory of one running queue of the largest size */
 	char trouble[FAIL_TEXT_BYTES]; /* why the last session or a queue ended, "" if none did */
 };
 

@@ -23,7 +23,7 @@ struct narrow {
 	struct io io; /* the one for the current block */
 	struct iovec iov;
 	struct narrow_job *current;
-	struct list waiting; /* of struct narrow_job */
+	struct list waiting;   /* of struct narrow_job */
 	bool advancing, again; /* a completion inside io_submit() loops instead of recursing */
 	char *block;
 };
@@ -102,7 +102,8 @@ static void block_read(struct io *io)
 	if (job->io->kind == IO_WRITE_ZEROES) {
 		memset(narrow->block + skip, 0, bytes);
 	} else {
-		cursor = iov_cursor_at(job->io, (job->next - job->sector) * VIRTIO_BLK_SECTOR_BYTES);
+		cursor =
+			iov_cursor_at(job->io, (job->next - job->sector) * VIRTIO_BLK_SECTOR_BYTES);
 		if (job->io->kind == IO_READ)
 			iov_copy_to(&cursor, narrow->block + skip, bytes);
 		else
@@ -160,8 +161,8 @@ void narrow_submit(struct narrow *narrow, struct narrow_job *job, struct io *io,
 	reactor_send(narrow->reactor, &job->message);
 }
 
-int narrow_create(struct narrow **created, struct blockdev *dev, struct reactor *reactor,
-	struct fail *fail)
+int narrow_create(
+	struct narrow **created, struct blockdev *dev, struct reactor *reactor, struct fail *fail)
 {
 	struct narrow *narrow = calloc(1, sizeof(*narrow));
 	int error;

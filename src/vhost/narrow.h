@@ -4,8 +4,8 @@
  * blocks (VIRTIO 1.2, 5.2.5: blk_size is a hint). Each touched block is read, changed and written.
  *
  * All such requests of a device go, one at a time, through one reactor: two of them in one block
- * must not lose each other's sectors. A guest that writes part of a block and, at the same time, the
- * whole block by another request gets one or the other, per block.
+ * must not lose each other's sectors. A guest that writes part of a block and, at the same time,
+ * the whole block by another request gets one or the other, per block.
  */
 #ifndef VHOST_NARROW_H
 #define VHOST_NARROW_H
@@ -26,8 +26,8 @@ struct narrow_job {
 };
 
 /* Opens a queue of dev on the reactor. Control thread. */
-int narrow_create(struct narrow **narrow, struct blockdev *dev, struct reactor *reactor,
-	struct fail *fail);
+int narrow_create(
+	struct narrow **narrow, struct blockdev *dev, struct reactor *reactor, struct fail *fail);
 /* Nothing is in flight. */
 void narrow_destroy(struct narrow *narrow);
 

@@ -33,8 +33,9 @@ static void break_queue(struct queue *queue, const struct fail *fail)
 	snprintf(queue->reason, sizeof(queue->reason), "%s", fail->text);
 	atomic_store(&queue->broken, true);
 	atomic_fetch_add(&queue->device->broken, 1);
-	log_warning("event=VhostQueueBroken controller=%s reason=\"%s\" effect=\"this queue stops; the "
-		    "guest must reset the device\"",
+	log_warning(
+		"event=VhostQueueBroken controller=%s reason=\"%s\" effect=\"this queue stops; the "
+		"guest must reset the device\"",
 		queue->device->controller, fail->text);
 	signal_fd(queue->error_fd);
 }
@@ -51,8 +52,8 @@ void queue_complete(struct queue_request *request, enum virtio_blk_status status
 	if (is_broken(queue))
 		return;
 	*request->status = (uint8_t)status;
-	/* The length counts from the first writable byte on: the status, which is the last, is in it
-	 * only if everything before it was written too. VIRTIO 1.2, 2.7.8.2 */
+	/* The length counts from the first writable byte on: the status, which is the last, is
+	 * in it only if everything before it was written too. VIRTIO 1.2, 2.7.8.2 */
 	split_put(&queue->ring, request->chain.head,
 		request->written + (request->written + 1 == request->chain.writable_bytes));
 }
@@ -81,7 +82,8 @@ static unsigned take_batch(struct queue *queue)
 			queue->parked = true;
 			break;
 		}
-		request = container_of(container_of(node, struct io, link), struct queue_request, io);
+		request =
+			container_of(container_of(node, struct io, link), struct queue_request, io);
 		result = split_take(&queue->ring, queue->device->memory, &request->chain, &fail);
 		if (result < 0)
 			break_queue(queue, &fail);

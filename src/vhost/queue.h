@@ -26,9 +26,9 @@
 #include "virtio/split.h"
 
 enum {
-	QUEUE_REQUESTS_MAX = 128, /* in flight per queue */
-	QUEUE_BATCH = 32,	  /* chains taken in one poll */
-	QUEUE_CLEAR_SEGMENTS = 16, /* ranges of one DISCARD or WRITE_ZEROES */
+	QUEUE_REQUESTS_MAX = 128,	/* in flight per queue */
+	QUEUE_BATCH = 32,		/* chains taken in one poll */
+	QUEUE_CLEAR_SEGMENTS = 16,	/* ranges of one DISCARD or WRITE_ZEROES */
 	QUEUE_CLEAR_SECTORS = 64 << 11, /* of one range: 64 MiB */
 };
 
@@ -38,8 +38,8 @@ struct queue_request {
 	struct io io;
 	struct narrow_job narrow; /* while io is not whole blocks */
 	struct queue *queue;
-	uint8_t *status;     /* in guest memory */
-	uint32_t written;    /* bytes for the used element, without the status */
+	uint8_t *status;	     /* in guest memory */
+	uint32_t written;	     /* bytes for the used element, without the status */
 	unsigned clears, next_clear; /* DISCARD, WRITE_ZEROES: ranges, and the next to be done */
 	struct {
 		uint64_t sector;
@@ -59,7 +59,7 @@ struct queue_device {
 	char serial[VIRTIO_BLK_ID_BYTES];
 	struct blockdev *dev;
 	bool read_only;
-	uint64_t features;	/* as negotiated */
+	uint64_t features; /* as negotiated */
 	atomic_bool writeback;
 	struct guest_memory *memory;
 	struct narrow *narrow;
@@ -71,12 +71,12 @@ struct queue {
 	struct reactor *reactor;
 	struct poller poller;
 	struct split_queue ring;
-	struct blockdev_queue *blocks; /* the volume, on this reactor */
+	struct blockdev_queue *blocks;	/* the volume, on this reactor */
 	int kick_fd, call_fd, error_fd; /* -1: none */
 	bool running;
 	atomic_bool broken; /* set by the reactor, after reason */
-	bool sleeping; /* armed: the driver's notification is wanted */
-	bool parked;   /* out of requests: takes no chains until one is done */
+	bool sleeping;	    /* armed: the driver's notification is wanted */
+	bool parked;	    /* out of requests: takes no chains until one is done */
 	unsigned in_flight;
 	struct list free; /* of struct queue_request, by io.link */
 	struct queue_request *requests;

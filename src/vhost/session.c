@@ -15,23 +15,15 @@
 #include "base/cleanup.h"
 #include "base/counter.h"
 #include "vhost/config.h"
+#include "vhost/message.h"
 
-#define PROTOCOL_FEATURES                                                                      \
-	(VHOST_PROTOCOL_MQ | VHOST_PROTOCOL_REPLY_ACK | VHOST_PROTOCOL_CONFIG |                \
+#define PROTOCOL_FEATURES                                                       \
+	(VHOST_PROTOCOL_MQ | VHOST_PROTOCOL_REPLY_ACK | VHOST_PROTOCOL_CONFIG | \
 		VHOST_PROTOCOL_BACKEND_REQ | VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS)
 
-#define CURE_SHARED_MEMORY                                                                     \
-	"start QEMU with -object memory-backend-memfd,id=mem,size=...,share=on "               \
+#define CURE_SHARED_MEMORY                                                       \
+	"start QEMU with -object memory-backend-memfd,id=mem,size=...,share=on " \
 	"-numa node,memdev=mem, and see braid vhost args"
-
-/* A message as it was read; a handler that answers changes payload and sets reply_bytes. */
-struct message_in {
-	struct vhost_header header;
-	union vhost_payload payload;
-	uint32_t reply_bytes;
-	int fds[VHOST_FDS_MAX];
-	unsigned fd_count;
-};
 
 /* --- rings ----------------------------------------------------------------------------------- */
 
@@ -53,10 +45,10 @@ static int ring_map(struct session *session, struct session_ring *ring, struct f
 			CURE_SHARED_MEMORY);
 	if (address->descriptors % 16 || address->available % 2 || address->used % 4)
 		return fail_set(fail, EINVAL, "a virtqueue is not aligned (VIRTIO 1.2, 2.7)");
-	split->descriptors = guest_memory_find_user(memory, address->descriptors,
-		virtq_desc_bytes(split->size));
-	split->available = guest_memory_find_user(memory, address->available,
-		virtq_avail_bytes(split->size));
+	split->descriptors =
+		guest_memory_find_user(memory, address->descriptors, virtq_desc_bytes(split->size));
+	split->available =
+		guest_memory_find_user(memory, address->available, virtq_avail_bytes(split->size));
 	split->used = guest_memory_find_user(memory, address->used, virtq_used_bytes(split->size));
 	if (!split->descriptors || !split->available || !split->used)
 		return fail_set(fail, EFAULT, "a virtqueue is not in the guest's shared memory: %s",
@@ -102,19 +94,13 @@ static int apply_all(struct session *session, struct fail *fail)
 	return error;
 }
 
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
 /* The ring that a message names, or NULL with a sentence. */
 static struct session_ring *ring_of(struct session *session, uint64_t index, struct fail *fail)
 {
 	if (index < CONTROLLER_QUEUES_MAX)
 		return &session->rings[index];
-	fail_set(fail, EINVAL, "queue %llu of %d", (unsigned long long)index, CONTROLLER_QUEUES_MAX);
+	fail_set(
+		fail, EINVAL, "queue %llu of %d", (unsigned long long)index, CONTROLLER_QUEUES_MAX);
 	return NULL;
 }
 
@@ -150,15 +136,15 @@ static int set_features(struct session *session, struct message_in *message, str
 	return apply_all(session, fail);
 }
 
-static int get_protocol_features(struct session *session, struct message_in *message,
-	struct fail *fail)
+static int get_protocol_features(
+	struct session *session, struct message_in *message, struct fail *fail)
 {
 	(void)session, (void)fail;
 	return reply_u64(message, PROTOCOL_FEATURES);
 }
 
-static int set_protocol_features(struct session *session, struct message_in *message,
-	struct fail *fail)
+static int set_protocol_features(
+	struct session *session, struct message_in *message, struct fail *fail)
 {
 	if (message->payload.u64 & ~PROTOCOL_FEATURES)
 		return fail_set(fail, EINVAL, "protocol features 0x%llx were not all offered",
@@ -173,8 +159,7 @@ static int get_queue_num(struct session *session, struct message_in *message, st
 	return reply_u64(message, CONTROLLER_QUEUES_MAX);
 }
 
-static int get_max_mem_slots(struct session *session, struct message_in *message,
-	struct fail *fail)
+static int get_max_mem_slots(struct session *session, struct message_in *message, struct fail *fail)
 {
 	(void)session, (void)fail;
 	return reply_u64(message, GUEST_REGIONS_MAX);
@@ -198,8 +183,8 @@ static int reset_owner(struct session *session, struct message_in *message, stru
 
 /* --- handlers: memory ------------------------------------------------------------------------ */
 
-static int add_region(struct guest_memory *memory, const struct vhost_region *wire, int *fd,
-	struct fail *fail)
+static int add_region(
+	struct guest_memory *memory, const struct vhost_region *wire, int *fd, struct fail *fail)
 {
 	struct guest_region region = {
 		.guest_address = wire->guest_address,
@@ -220,7 +205,8 @@ static int set_mem_table(struct session *session, struct message_in *message, st
 	int error = 0;
 
 	if (!table->regions || !message->fd_count)
-		return fail_set(fail, EINVAL, "the front end shares no memory: %s", CURE_SHARED_MEMORY);
+		return fail_set(
+			fail, EINVAL, "the front end shares no memory: %s", CURE_SHARED_MEMORY);
 	if (table->regions > VHOST_TABLE_REGIONS_MAX || table->regions != message->fd_count)
 		return fail_set(fail, EINVAL, "%u regions of memory with %u descriptors",
 			table->regions, message->fd_count);
@@ -251,8 +237,8 @@ static int add_mem_reg(struct session *session, struct message_in *message, stru
 	if (!session->device.memory)
 		return fail_set(fail, ENOMEM, "no memory for a table of guest memory");
 	stop_all(session);
-	error = add_region(session->device.memory, &message->payload.single.region,
-		&message->fds[0], fail);
+	error = add_region(
+		session->device.memory, &message->payload.single.region, &message->fds[0], fail);
 	applied = apply_all(session, error ? NULL : fail);
 	return error ? error : applied;
 }
@@ -339,7 +325,7 @@ static int get_vring_base(struct session *session, struct message_in *message, s
 		return -EINVAL;
 	ring_stop(ring);
 	ring->started = false;
-	close_fd(&ring->queue.kick_fd);
+	fd_close(&ring->queue.kick_fd);
 	message->payload.state.number = ring->base;
 	message->reply_bytes = sizeof(message->payload.state);
 	return 0;
@@ -351,12 +337,14 @@ static int check_event_fd(int fd, struct fail *fail)
 {
 	struct stat status;
 
-	if (fstat(fd, &status) || (status.st_mode & S_IFMT && !S_ISFIFO(status.st_mode) &&
-					  !S_ISSOCK(status.st_mode)))
+	if (fstat(fd, &status) ||
+		(status.st_mode & S_IFMT && !S_ISFIFO(status.st_mode) && !S_ISSOCK(status.st_mode)))
 		return fail_set(fail, EINVAL,
-			"a notification descriptor is neither an eventfd, nor a pipe, nor a socket");
+			"a notification descriptor is neither an eventfd, nor a pipe, nor a "
+			"socket");
 	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK))
-		return fail_set(fail, errno, "a notification descriptor cannot be made non-blocking");
+		return fail_set(
+			fail, errno, "a notification descriptor cannot be made non-blocking");
 	return 0;
 }
 
@@ -374,7 +362,7 @@ static int take_event_fd(struct message_in *message, int *place, struct fail *fa
 		if (error)
 			return error;
 	}
-	close_fd(place);
+	fd_close(place);
 	if (!none) {
 		*place = message->fds[0];
 		message->fds[0] = -1;
@@ -382,8 +370,8 @@ static int take_event_fd(struct message_in *message, int *place, struct fail *fa
 	return 0;
 }
 
-static struct session_ring *notified_ring(struct session *session, struct message_in *message,
-	struct fail *fail)
+static struct session_ring *notified_ring(
+	struct session *session, struct message_in *message, struct fail *fail)
 {
 	if (message->payload.u64 & ~(VHOST_VRING_INDEX_MASK | VHOST_VRING_NO_FD)) {
 		fail_set(fail, EINVAL, "queue 0x%llx", (unsigned long long)message->payload.u64);
@@ -438,15 +426,15 @@ static int set_vring_err(struct session *session, struct message_in *message, st
 	return error ? error : ring_apply(session, ring, fail);
 }
 
-static int set_vring_enable(struct session *session, struct message_in *message,
-	struct fail *fail)
+static int set_vring_enable(struct session *session, struct message_in *message, struct fail *fail)
 {
 	struct session_ring *ring = ring_of(session, message->payload.state.index, fail);
 
 	if (!ring)
 		return -EINVAL;
 	if (message->payload.state.number > 1)
-		return fail_set(fail, EINVAL, "SET_VRING_ENABLE to %u", message->payload.state.number);
+		return fail_set(
+			fail, EINVAL, "SET_VRING_ENABLE to %u", message->payload.state.number);
 	ring->enabled = message->payload.state.number;
 	if (!ring->enabled)
 		ring_stop(ring);
@@ -454,13 +442,13 @@ static int set_vring_enable(struct session *session, struct message_in *message,
 }
 
 /* 82. Offered because User-Mode Linux takes its interrupt from it; nothing is sent yet. */
-static int set_backend_req_fd(struct session *session, struct message_in *message,
-	struct fail *fail)
+static int set_backend_req_fd(
+	struct session *session, struct message_in *message, struct fail *fail)
 {
 	if (message->fd_count != 1)
-		return fail_set(fail, EINVAL, "SET_BACKEND_REQ_FD with %u descriptors",
-			message->fd_count);
-	close_fd(&session->backend_fd);
+		return fail_set(
+			fail, EINVAL, "SET_BACKEND_REQ_FD with %u descriptors", message->fd_count);
+	fd_close(&session->backend_fd);
 	session->backend_fd = message->fds[0];
 	message->fds[0] = -1;
 	return 0;
@@ -477,8 +465,8 @@ static int check_config(const struct message_in *message, struct fail *fail)
 	if (!config->bytes || config->offset > VHOST_CONFIG_BYTES_MAX ||
 		config->bytes > VHOST_CONFIG_BYTES_MAX - config->offset ||
 		message->header.payload_bytes != CONFIG_HEADER_BYTES + config->bytes)
-		return fail_set(fail, EINVAL, "configuration space %u+%u", config->offset,
-			config->bytes);
+		return fail_set(
+			fail, EINVAL, "configuration space %u+%u", config->offset, config->bytes);
 	return 0;
 }
 
@@ -512,8 +500,8 @@ static int set_config(struct session *session, struct message_in *message, struc
 		return 0;
 	if (config->offset != offsetof(struct virtio_blk_config, writeback) || config->bytes != 1 ||
 		config->region[0] > 1)
-		return fail_set(fail, EPERM, "configuration space %u+%u is read-only", config->offset,
-			config->bytes);
+		return fail_set(fail, EPERM, "configuration space %u+%u is read-only",
+			config->offset, config->bytes);
 	atomic_store(&session->device.writeback, config->region[0]);
 	return 0;
 }
@@ -528,7 +516,7 @@ static const struct {
 	uint32_t payload_bytes;
 	unsigned fds_max;
 } table[VHOST_REQUEST_COUNT] = {
-	/* clang-format off */
+/* clang-format off */
 #define ROW(request, handler, bytes, fds) [VHOST_##request] = {#request, handler, bytes, fds}
 	ROW(GET_FEATURES,          get_features,          0,   0),
 	ROW(SET_FEATURES,          set_features,          8,   0),
@@ -556,74 +544,7 @@ static const struct {
 	/* clang-format on */
 };
 
-/* --- reading and answering --------------------------------------------------------------------- */
-
-static int read_all(int fd, void *to, size_t bytes, struct fail *fail)
-{
-	char *at = to;
-
-	while (bytes) {
-		ssize_t count = recv(fd, at, bytes, 0);
-
-		if (count < 0 && errno == EINTR)
-			continue;
-		if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			return fail_set(fail, ETIMEDOUT, "half a message, and then nothing");
-		if (count <= 0)
-			return fail_set(fail, ECONNRESET, "the front end has gone");
-		at += count;
-		bytes -= (size_t)count;
-	}
-	return 0;
-}
-
-static void take_fds(struct message_in *message, struct msghdr *header)
-{
-	for (struct cmsghdr *control = CMSG_FIRSTHDR(header); control;
-		control = CMSG_NXTHDR(header, control)) {
-		if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS)
-			continue;
-		message->fd_count = (unsigned)((control->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-		memcpy(message->fds, CMSG_DATA(control), message->fd_count * sizeof(int));
-	}
-}
-
-/* Reads header, descriptors and payload. */
-static int read_message(int fd, struct message_in *message, struct fail *fail)
-{
-	union {
-		char bytes[CMSG_SPACE(VHOST_FDS_MAX * sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = {&message->header, sizeof(message->header)};
-	struct msghdr header = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes),
-	};
-	ssize_t count;
-	int error;
-
-	do
-		count = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
-	while (count < 0 && errno == EINTR);
-	if (count <= 0)
-		return fail_set(fail, ECONNRESET, "the front end has gone");
-	take_fds(message, &header);
-	if (header.msg_flags & MSG_CTRUNC)
-		return fail_set(fail, EPROTO, "more than %d descriptors in one message", VHOST_FDS_MAX);
-	error = read_all(fd, (char *)&message->header + count, sizeof(message->header) - (size_t)count,
-		fail);
-	if (error)
-		return error;
-	if ((message->header.flags & VHOST_VERSION_MASK) != VHOST_VERSION ||
-		message->header.flags & VHOST_REPLY)
-		return fail_set(fail, EPROTO, "a header with flags 0x%x", message->header.flags);
-	if (message->header.payload_bytes > sizeof(message->payload))
-		return fail_set(fail, EMSGSIZE, "a payload of %u bytes", message->header.payload_bytes);
-	return read_all(fd, &message->payload, message->header.payload_bytes, fail);
-}
+/* --- carrying out ----------------------------------------------------------------------------- */
 
 /* 64: the payload is as long as the request says, and no descriptor comes uninvited. */
 static int check_message(const struct message_in *message, struct fail *fail)
@@ -639,29 +560,15 @@ static int check_message(const struct message_in *message, struct fail *fail)
 	if (message->fd_count > table[request].fds_max)
 		return fail_set(fail, EPROTO, "%s with %u descriptors", table[request].name,
 			message->fd_count);
-	/* User-Mode Linux always sends the space of two regions: more than the table needs is fine. */
+	/* User-Mode Linux always sends the space of two regions: more than the table needs is
+	 * fine. */
 	if (request == VHOST_SET_MEM_TABLE &&
 		(message->header.payload_bytes < 8 ||
 			message->header.payload_bytes <
-				8 + (uint64_t)message->payload.table.regions * sizeof(struct vhost_region)))
+				8 + (uint64_t)message->payload.table.regions *
+						sizeof(struct vhost_region)))
 		return fail_set(fail, EMSGSIZE, "SET_MEM_TABLE of %u regions with %u bytes",
 			message->payload.table.regions, message->header.payload_bytes);
-	return 0;
-}
-
-static int answer(struct session *session, struct message_in *message, struct fail *fail)
-{
-	struct vhost_header header = {message->header.request, VHOST_VERSION | VHOST_REPLY,
-		message->reply_bytes};
-	struct iovec iov[] = {
-		{&header, sizeof(header)},
-		{&message->payload, message->reply_bytes},
-	};
-	struct msghdr reply = {.msg_iov = iov, .msg_iovlen = ARRAY_SIZE(iov)};
-
-	if (sendmsg(session->fd, &reply, MSG_NOSIGNAL) !=
-		(ssize_t)(sizeof(header) + message->reply_bytes))
-		return fail_set(fail, ECONNRESET, "the front end does not take its answer");
 	return 0;
 }
 
@@ -680,10 +587,10 @@ static int dispatch(struct session *session, struct message_in *message, struct 
 	wants_ack = message->header.flags & VHOST_NEED_REPLY &&
 		    session->protocol_features & VHOST_PROTOCOL_REPLY_ACK;
 	log_debug("event=VhostMessage controller=%s request=%u flags=0x%x bytes=%u fds=%u error=%d",
-		session->config->name, request, message->header.flags, message->header.payload_bytes,
-		message->fd_count, error);
+		session->config->name, request, message->header.flags,
+		message->header.payload_bytes, message->fd_count, error);
 	if (!error && message->reply_bytes)
-		return answer(session, message, fail);
+		return message_answer(session->fd, message, fail);
 	if (error && supported)
 		fail_prefix(fail, "%s", table[request].name);
 	if (wants_ack) { /* 78, 92, 98 */
@@ -691,7 +598,7 @@ static int dispatch(struct session *session, struct message_in *message, struct 
 			log_warning("event=VhostRefused controller=%s reason=\"%s\"",
 				session->config->name, fail->text);
 		reply_u64(message, error != 0);
-		return answer(session, message, fail);
+		return message_answer(session->fd, message, fail);
 	}
 	/* What nobody waits for and we do not know is passed over. */
 	return supported ? error : 0;
@@ -699,17 +606,17 @@ static int dispatch(struct session *session, struct message_in *message, struct 
 
 int session_message(struct session *session, struct fail *fail)
 {
-	struct message_in message = {.fds = {-1, -1, -1, -1, -1, -1, -1, -1}};
-	int error = read_message(session->fd, &message, fail);
+	struct message_in message = MESSAGE_EMPTY;
+	int error = message_read(session->fd, &message, fail);
 
 	if (!error)
 		error = dispatch(session, &message, fail);
 	for (unsigned i = 0; i < VHOST_FDS_MAX; i++)
-		close_fd(&message.fds[i]);
+		fd_close(&message.fds[i]);
 	return error;
 }
 
-/* --- making and unmaking ----------------------------------------------------------------------- */
+/* --- making and unmaking --------------------------------------------------------------------- */
 
 /* The reactor of the i-th queue: the controller's cores in turn. */
 static struct reactor *reactor_of(const struct session *session, unsigned index)
@@ -768,11 +675,11 @@ void session_destroy(struct session *session)
 {
 	stop_all(session);
 	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++) {
-		close_fd(&session->rings[i].queue.kick_fd);
-		close_fd(&session->rings[i].queue.call_fd);
-		close_fd(&session->rings[i].queue.error_fd);
+		fd_close(&session->rings[i].queue.kick_fd);
+		fd_close(&session->rings[i].queue.call_fd);
+		fd_close(&session->rings[i].queue.error_fd);
 	}
-	close_fd(&session->backend_fd);
+	fd_close(&session->backend_fd);
 	narrow_destroy(session->device.narrow);
 	if (session->device.memory)
 		guest_memory_destroy(session->device.memory);
@@ -794,7 +701,7 @@ void session_status(struct session *session, struct controller_status *status)
 		status->notifications += counter_read(&queue->counters.notifications);
 		status->errors += counter_read(&queue->counters.errors);
 		if (queue->running && atomic_load(&queue->broken))
-			snprintf(status->trouble, sizeof(status->trouble), "queue %u stopped: %s", i,
-				queue->reason);
+			snprintf(status->trouble, sizeof(status->trouble), "queue %u stopped: %s",
+				i, queue->reason);
 	}
 }

@@ -93,7 +93,7 @@ static_assert(sizeof(struct vhost_vring_address) == 40, "vhost-user vring addres
 struct vhost_region {
 	uint64_t guest_address; /* guest physical */
 	uint64_t bytes;
-	uint64_t user_address;	/* front-end virtual */
+	uint64_t user_address; /* front-end virtual */
 	uint64_t file_offset;
 };
 static_assert(sizeof(struct vhost_region) == 32, "vhost-user memory region");

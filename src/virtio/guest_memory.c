@@ -18,7 +18,8 @@
 
 enum { TABLES_MAX = 1024, PAGE_BYTES = 4096 };
 
-/* The tables that the SIGBUS handler looks through. Slots are only ever filled and emptied whole. */
+/* The tables that the SIGBUS handler looks through. Slots are only ever filled and emptied
+ * whole. */
 static _Atomic(struct guest_memory *) tables[TABLES_MAX];
 
 struct guest_memory *guest_memory_create(void)
@@ -64,11 +65,14 @@ static int check_file(int fd, uint64_t end, struct fail *fail)
 	if (!S_ISREG(file.st_mode) ||
 		(system.f_type != TMPFS_MAGIC && system.f_type != HUGETLBFS_MAGIC))
 		return fail_set(fail, EINVAL,
-			"guest memory must be a memfd or a file in tmpfs or hugetlbfs: give the guest "
-			"memory-backend-memfd, or memory-backend-file with mem-path=/dev/hugepages or "
+			"guest memory must be a memfd or a file in tmpfs or hugetlbfs: give the "
+			"guest "
+			"memory-backend-memfd, or memory-backend-file with mem-path=/dev/hugepages "
+			"or "
 			"/dev/shm, and share=on");
 	if (end > (uint64_t)file.st_size)
-		return fail_set(fail, EINVAL, "a region of guest memory ends at %llu, its file at %lld",
+		return fail_set(fail, EINVAL,
+			"a region of guest memory ends at %llu, its file at %lld",
 			(unsigned long long)end, (long long)file.st_size);
 	return 0;
 }
@@ -79,7 +83,8 @@ static int check_region(const struct guest_memory *memory, const struct guest_re
 	uint64_t end;
 
 	if (memory->count == GUEST_REGIONS_MAX)
-		return fail_set(fail, ENOSPC, "more than %d regions of guest memory", GUEST_REGIONS_MAX);
+		return fail_set(
+			fail, ENOSPC, "more than %d regions of guest memory", GUEST_REGIONS_MAX);
 	if (!region->bytes || __builtin_add_overflow(region->guest_address, region->bytes, &end) ||
 		__builtin_add_overflow(region->user_address, region->bytes, &end) ||
 		__builtin_add_overflow(file_offset, region->bytes, &end) || end > INT64_MAX)
@@ -107,7 +112,8 @@ int guest_memory_add(struct guest_memory *memory, const struct guest_region *reg
 		error = check_file(file, file_offset + region->bytes, fail);
 	if (error)
 		return error;
-	/* From the beginning of the file: its offset need not be aligned to the file's page size. */
+	/* From the beginning of the file: its offset need not be aligned to the file's page
+	 * size. */
 	added.mapped_bytes = align_up(region->bytes + file_offset, (uint64_t)PAGE_BYTES);
 	added.mapping = mmap(NULL, added.mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	if (added.mapping == MAP_FAILED)
@@ -149,8 +155,8 @@ void *guest_memory_find(const struct guest_memory *memory, uint64_t guest_addres
 	return NULL;
 }
 
-void *guest_memory_find_user(const struct guest_memory *memory, uint64_t user_address,
-	uint64_t bytes)
+void *guest_memory_find_user(
+	const struct guest_memory *memory, uint64_t user_address, uint64_t bytes)
 {
 	for (unsigned i = 0; i < memory->count; i++) {
 		const struct guest_region *region = &memory->regions[i];
@@ -190,7 +196,8 @@ static void handle_sigbus(int signal, siginfo_t *info, void *context)
 
 	(void)context;
 	if (!replace_region(info->si_addr))
-		sigaction(signal, &standard, NULL); /* not ours: the access is repeated, and ends us */
+		sigaction(signal, &standard,
+			NULL); /* not ours: the access is repeated, and ends us */
 }
 
 void guest_memory_guard(void)

@@ -2,8 +2,8 @@
 /*
  * The memory that a guest shares with us: file-backed regions, mapped into this process.
  *
- * A table is immutable while rings use it; to change it, the rings are drained first. Guest memory is
- * hostile: whoever reads it copies once and checks the copy. A file that is cut short under its
+ * A table is immutable while rings use it; to change it, the rings are drained first. Guest memory
+ * is hostile: whoever reads it copies once and checks the copy. A file that is cut short under its
  * mapping would end the process with SIGBUS: guest_memory_guard() turns that into a region of
  * zeros and a mark on the table.
  */
@@ -23,8 +23,8 @@ struct guest_region {
 	uint64_t guest_address; /* guest physical */
 	uint64_t user_address;	/* in the front end's address space */
 	uint64_t bytes;
-	char *memory;	  /* here */
-	void *mapping;	  /* what munmap() takes */
+	char *memory;  /* here */
+	void *mapping; /* what munmap() takes */
 	size_t mapped_bytes;
 };
 
@@ -49,8 +49,8 @@ int guest_memory_remove(struct guest_memory *memory, const struct guest_region *
 void *guest_memory_find(const struct guest_memory *memory, uint64_t guest_address, uint64_t bytes,
 	uint64_t *contiguous);
 /* Where [user_address, +bytes) lies here; NULL unless it is wholly in one region. */
-void *guest_memory_find_user(const struct guest_memory *memory, uint64_t user_address,
-	uint64_t bytes);
+void *guest_memory_find_user(
+	const struct guest_memory *memory, uint64_t user_address, uint64_t bytes);
 
 /* Installs the SIGBUS handler. Once per process, before any thread. */
 void guest_memory_guard(void);

@@ -166,8 +166,8 @@ int split_take(struct split_queue *queue, const struct guest_memory *memory,
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	chain->head = fetch16(&queue->available->ring[queue->next_available % queue->size]);
 	if (chain->head >= queue->size)
-		return fail_set(fail, EINVAL, "chain head %u in a ring of %u", chain->head,
-			queue->size);
+		return fail_set(
+			fail, EINVAL, "chain head %u in a ring of %u", chain->head, queue->size);
 	chain->malformed = false;
 	chain->readable = chain->writable = 0;
 	chain->readable_bytes = chain->writable_bytes = 0;
@@ -181,8 +181,8 @@ int split_take(struct split_queue *queue, const struct guest_memory *memory,
 
 void split_put(struct split_queue *queue, uint16_t head, uint32_t written_bytes)
 {
-	queue->used->ring[queue->next_used++ % queue->size] = (struct virtq_used_element){
-		.head = le32_of(head), .bytes = le32_of(written_bytes)};
+	queue->used->ring[queue->next_used++ % queue->size] =
+		(struct virtq_used_element){.head = le32_of(head), .bytes = le32_of(written_bytes)};
 }
 
 bool split_publish(struct split_queue *queue)

@@ -70,16 +70,16 @@ static const struct blockdev_ops volume_ops = {
 	.destroy = volume_destroy,
 };
 
-int volume_create(struct blockdev **dev, const char *name, struct blockdev *below,
-	uint64_t first, uint64_t blocks, struct fail *fail)
+int volume_create(struct blockdev **dev, const char *name, struct blockdev *below, uint64_t first,
+	uint64_t blocks, struct fail *fail)
 {
 	struct volume *volume = calloc(1, sizeof(*volume));
 
 	if (!volume)
 		return fail_set(fail, ENOMEM, "no memory for volume %s", name);
 	assert(first <= below->blocks && blocks <= below->blocks - first);
-	assert(!below->best_blocks || (first % below->best_blocks == 0 &&
-					      blocks % below->best_blocks == 0));
+	assert(!below->best_blocks ||
+		(first % below->best_blocks == 0 && blocks % below->best_blocks == 0));
 	volume->dev = *below;
 	volume->dev.ops = &volume_ops;
 	volume->dev.blocks = blocks;

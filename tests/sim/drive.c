@@ -118,8 +118,11 @@ void sim_drive_init(struct sim_drive *drive, const char *name, struct random *ra
 	uint64_t blocks, uint32_t block_bytes)
 {
 	*drive = (struct sim_drive){
-		.dev = {.ops = &sim_ops, .block_bytes = block_bytes, .blocks = blocks,
-			.volatile_cache = true, .discard_zeroes = true},
+		.dev = {.ops = &sim_ops,
+			.block_bytes = block_bytes,
+			.blocks = blocks,
+			.volatile_cache = true,
+			.discard_zeroes = true},
 		.memory = memory,
 		.random = random,
 		.eager_per_thousand = 500,

@@ -14,7 +14,7 @@
 struct sim_drive {
 	struct blockdev dev;
 	char *memory;
-	struct random *random;	  /* of the run */
+	struct random *random;	     /* of the run */
 	unsigned flaky_per_thousand; /* reads that fail, at random; and a tenth as many writes */
 	unsigned eager_per_thousand; /* turns in which something completes */
 	bool dead;

@@ -2,10 +2,12 @@
 /*
  * sim: many seeded lives of arrays, and the proof that the simulation would notice mistakes.
  *
- *	sim [--runs N] [--seed S] [--level L] [--jobs J]	lives S to S+N-1; each must be right
- *	sim --mutants [--runs N]				every deliberate fault must be noticed
- *								within N lives (a -Dmutants=true build)
- *	sim --mutant NAME ...					lives under one fault
+ *	sim [--runs N] [--seed S] [--level L] [--jobs J]
+ *		lives S to S+N-1; each must be right
+ *	sim --mutants [--runs N]
+ *		every deliberate fault must be noticed within N lives (a -Dmutants=true build)
+ *	sim --mutant NAME ...
+ *		lives under one fault
  *
  * Exit status: 0 all as expected, 1 not, 2 usage.
  */
@@ -173,9 +175,12 @@ static uint64_t number(const char *text)
 int main(int argc, char **argv)
 {
 	static const struct option long_options[] = {
-		{"runs", required_argument, NULL, 'n'},	   {"seed", required_argument, NULL, 's'},
-		{"jobs", required_argument, NULL, 'j'},	   {"level", required_argument, NULL, 'l'},
-		{"mutants", no_argument, NULL, 'M'},	   {"mutant", required_argument, NULL, 'm'},
+		{"runs", required_argument, NULL, 'n'},
+		{"seed", required_argument, NULL, 's'},
+		{"jobs", required_argument, NULL, 'j'},
+		{"level", required_argument, NULL, 'l'},
+		{"mutants", no_argument, NULL, 'M'},
+		{"mutant", required_argument, NULL, 'm'},
 		{NULL, 0, NULL, 0},
 	};
 	struct options options = {.runs = 20000, .seed = 1, .jobs = 2};

@@ -52,7 +52,8 @@ void oracle_written(struct oracle *oracle, uint64_t block, int status)
 	if (--state->writing || state->failed)
 		return;
 	state->values = (uint8_t)(state->values - state->before);
-	memmove(state->value, state->value + state->before, state->values * sizeof(state->value[0]));
+	memmove(state->value, state->value + state->before,
+		state->values * sizeof(state->value[0]));
 }
 
 void oracle_view(const struct oracle *oracle, uint64_t block, struct oracle_view *view)
@@ -75,8 +76,8 @@ void oracle_fill(const struct oracle *oracle, uint64_t block, uint32_t value, vo
 }
 
 /* The value that content is of, if it is whole. */
-static bool value_of(const struct oracle *oracle, uint64_t block, const void *content,
-	uint32_t *value)
+static bool value_of(
+	const struct oracle *oracle, uint64_t block, const void *content, uint32_t *value)
 {
 	const uint64_t *word = content;
 
@@ -94,8 +95,8 @@ static bool holds(const struct oracle_block *state, uint32_t value)
 	return false;
 }
 
-bool oracle_read(struct oracle *oracle, uint64_t block, const struct oracle_view *view,
-	const void *content)
+bool oracle_read(
+	struct oracle *oracle, uint64_t block, const struct oracle_view *view, const void *content)
 {
 	struct oracle_block *state = &oracle->block[block];
 	uint32_t value;

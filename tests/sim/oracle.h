@@ -22,7 +22,7 @@ struct oracle_block {
 	uint8_t values; /* possible now */
 	uint8_t before; /* of these, how many are from before the writes in flight */
 	uint8_t writing;
-	bool failed; /* one of the writes in flight has failed */
+	bool failed;	    /* one of the writes in flight has failed */
 	uint32_t zeroed_at; /* the oracle's last_value when zeros were last written */
 };
 
@@ -50,8 +50,8 @@ void oracle_discard(struct oracle *oracle, uint64_t block);
 
 void oracle_view(const struct oracle *oracle, uint64_t block, struct oracle_view *view);
 /* Whether the content read is possible; settles a quiet block. */
-bool oracle_read(struct oracle *oracle, uint64_t block, const struct oracle_view *view,
-	const void *content);
+bool oracle_read(
+	struct oracle *oracle, uint64_t block, const struct oracle_view *view, const void *content);
 
 /* Fills memory with a value of a block. */
 void oracle_fill(const struct oracle *oracle, uint64_t block, uint32_t value, void *content);

@@ -63,12 +63,12 @@ struct life {
 	struct array_config config;
 	struct oracle oracle;
 	struct sim_drive drives[MEMBERS_MAX];
-	unsigned tolerance;	 /* of each plain part */
+	unsigned tolerance; /* of each plain part */
 	unsigned part_members;
-	bool beyond;		 /* more members die than the level survives */
+	bool beyond;	  /* more members die than the level survives */
 	uint64_t written; /* first block of the write that was acknowledged last */
 	unsigned ios_left, busy;
-	bool quiet;		 /* nothing is in flight and nothing more will be issued */
+	bool quiet; /* nothing is in flight and nothing more will be issued */
 	struct client clients[REACTORS];
 	char memory[MEMBERS_MAX][DRIVE_BYTES];
 };
@@ -108,7 +108,8 @@ static void client_done(struct io *io)
 	if (io->status) {
 		life->run->errors++;
 		if (!life->beyond)
-			violation("an error within the level's promise", request->first, io->status);
+			violation(
+				"an error within the level's promise", request->first, io->status);
 	}
 	for (uint32_t i = 0; i < request->blocks; i++) {
 		uint64_t block = request->first + i;
@@ -157,7 +158,8 @@ static void pick_range(struct client_io *request)
 	struct random *random = &life->random;
 	uint64_t blocks = life->oracle.blocks;
 	uint32_t stripe = MIN((uint32_t)IO_BLOCKS_MAX, array_stripe_blocks(life->array));
-	uint32_t most = random_chance(random, 600) ? 4 : (uint32_t)MIN((uint64_t)IO_BLOCKS_MAX, blocks);
+	uint32_t most =
+		random_chance(random, 600) ? 4 : (uint32_t)MIN((uint64_t)IO_BLOCKS_MAX, blocks);
 
 	request->first = random_below(random, blocks);
 	request->blocks = 1 + (uint32_t)random_below(random, most);
@@ -271,7 +273,8 @@ static int submit_call(void *argument)
 
 static void read_all(void)
 {
-	struct client *client = &life->clients[random_below(&life->random, reactor_count(life->group))];
+	struct client *client =
+		&life->clients[random_below(&life->random, reactor_count(life->group))];
 	struct client_io *request = &client->ios[0];
 
 	for (uint64_t block = 0; block < life->oracle.blocks && !life->run->wrong;
@@ -348,9 +351,19 @@ static const struct {
 	const char *level;
 	unsigned least, most, step;
 } choices[] = {
-	{"0", 1, 4, 1}, {"1", 2, 4, 1}, {"5", 3, 6, 1}, {"6", 4, 8, 1}, {"7", 5, 9, 1},
-	{"10", 4, 8, 2}, {"50", 6, 10, 2}, {"60", 8, 10, 2}, {"70", 10, 10, 2},
-	{"5", 3, 6, 1}, {"6", 4, 8, 1}, {"6", 4, 8, 1}, {"7", 5, 9, 1},
+	{"0", 1, 4, 1},
+	{"1", 2, 4, 1},
+	{"5", 3, 6, 1},
+	{"6", 4, 8, 1},
+	{"7", 5, 9, 1},
+	{"10", 4, 8, 2},
+	{"50", 6, 10, 2},
+	{"60", 8, 10, 2},
+	{"70", 10, 10, 2},
+	{"5", 3, 6, 1},
+	{"6", 4, 8, 1},
+	{"6", 4, 8, 1},
+	{"7", 5, 9, 1},
 };
 
 static void choose(uint64_t seed, const char *level)
@@ -365,19 +378,19 @@ static void choose(uint64_t seed, const char *level)
 	*config = (struct array_config){
 		.name = "sim", .chunk_bytes = CHUNK_BYTES, .block_bytes = BLOCK_BYTES};
 	level_find(&config->level, choices[choice].level, NULL);
-	config->members = choices[choice].least +
-			  choices[choice].step *
-				  (unsigned)random_below(&life->random,
-					  (choices[choice].most - choices[choice].least) /
-							  choices[choice].step +
-						  1);
+	config->members =
+		choices[choice].least +
+		choices[choice].step * (unsigned)random_below(&life->random,
+					       (choices[choice].most - choices[choice].least) /
+							       choices[choice].step +
+						       1);
 	config->depth = 1 + (unsigned)random_below(&life->random, 6);
 	life->part_members = config->members;
 	if (config->level->part)
 		life->part_members = config->level->part_members ? config->level->part_members
 								 : config->members / 2;
-	life->tolerance = level_tolerance(config->level->part ? config->level->part : config->level,
-		life->part_members);
+	life->tolerance = level_tolerance(
+		config->level->part ? config->level->part : config->level, life->part_members);
 	life->beyond = random_chance(&life->random, 100);
 	life->ios_left = 20 + (unsigned)random_below(&life->random, 60);
 }
@@ -395,11 +408,13 @@ static void build(unsigned reactors)
 		memset(life->memory[i], 0, DRIVE_BYTES);
 		sim_drive_init(&life->drives[i], name, &life->random, life->memory[i],
 			blocks - random_below(&life->random, 3), BLOCK_BYTES);
-		life->drives[i].eager_per_thousand = 200 + (unsigned)random_below(&life->random, 800);
+		life->drives[i].eager_per_thousand =
+			200 + (unsigned)random_below(&life->random, 800);
 		life->config.member[i] = &life->drives[i].dev;
 	}
 	if (life->tolerance && random_chance(&life->random, 250))
-		life->drives[random_below(&life->random, life->config.members)].flaky_per_thousand = 100;
+		life->drives[random_below(&life->random, life->config.members)].flaky_per_thousand =
+			100;
 	if (array_create(&life->array, &life->config, life->group, &fail)) {
 		fprintf(stderr, "cannot create: %s\n", fail.text);
 		abort();
@@ -414,7 +429,8 @@ static void build(unsigned reactors)
 			client->ios[j].client = client;
 			client->ios[j].busy = false;
 		}
-		blockdev_open_queue(array_blockdev(life->array), client->reactor, &client->queue, NULL);
+		blockdev_open_queue(
+			array_blockdev(life->array), client->reactor, &client->queue, NULL);
 	}
 }
 

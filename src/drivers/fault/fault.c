@@ -219,8 +219,8 @@ bool fault_is(const struct blockdev *dev)
 	return dev->ops == &fault_ops;
 }
 
-int fault_rules(struct blockdev *dev, const struct fault_rule *rules, unsigned count,
-	struct fail *fail)
+int fault_rules(
+	struct blockdev *dev, const struct fault_rule *rules, unsigned count, struct fail *fail)
 {
 	struct fault *fault = container_of(dev, struct fault, dev);
 	struct fault_set *set;
@@ -230,7 +230,8 @@ int fault_rules(struct blockdev *dev, const struct fault_rule *rules, unsigned c
 		return fail_set(fail, EINVAL, "at most %d fault rules at a time", FAULT_RULES_MAX);
 	for (unsigned i = 0; i < count; i++)
 		if ((rules[i].kind == FAULT_FLIP && rules[i].writes) ||
-			((rules[i].kind == FAULT_TORN || rules[i].kind == FAULT_LOST) && rules[i].reads))
+			((rules[i].kind == FAULT_TORN || rules[i].kind == FAULT_LOST) &&
+				rules[i].reads))
 			return fail_set(fail, EINVAL, "a '%s' fault is for %s only",
 				fault_kind_name(rules[i].kind),
 				rules[i].kind == FAULT_FLIP ? "reads" : "writes");

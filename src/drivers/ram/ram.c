@@ -129,8 +129,9 @@ int ram_create(struct blockdev **dev, const char *name, uint64_t bytes, uint32_t
 			madvise(ram->memory, ram->mapped_bytes, MADV_HUGEPAGE);
 	}
 	if (ram->memory == MAP_FAILED) {
-		int error = fail_set(fail, errno, "cannot map %llu bytes of memory for drive %s: %s",
-			(unsigned long long)bytes, name, strerror(errno));
+		int error =
+			fail_set(fail, errno, "cannot map %llu bytes of memory for drive %s: %s",
+				(unsigned long long)bytes, name, strerror(errno));
 
 		free(ram);
 		return error;

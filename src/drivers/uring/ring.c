@@ -20,7 +20,7 @@ struct uring {
 	struct poller poller;
 	struct reactor *reactor;
 	unsigned users;
-	int event_fd; /* signalled by the kernel while the reactor sleeps */
+	int event_fd;	    /* signalled by the kernel while the reactor sleeps */
 	struct list queued; /* of struct uring_command */
 	unsigned in_flight; /* handed to the ring, not answered */
 	bool buffers_registered;
@@ -73,8 +73,8 @@ static unsigned uring_poll(struct poller *poller)
 	return work + count;
 }
 
-/* While the reactor polls, the kernel need not signal. (Waiting on the ring's own descriptor would not
- * do: work that DEFER_TASKRUN has put off does not make it readable.) */
+/* While the reactor polls, the kernel need not signal. (Waiting on the ring's own descriptor
+ * would not do: work that DEFER_TASKRUN has put off does not make it readable.) */
 static bool uring_arm(struct poller *poller)
 {
 	struct uring *uring = container_of(poller, struct uring, poller);
@@ -125,8 +125,10 @@ static void register_buffer(struct uring *uring)
 	uring->buffer_bytes = buffer.iov_len;
 	uring->buffers_registered = !error;
 	if (error)
-		log_warning("event=uring.buffers core=%u error=\"%s\" effect=\"I/O buffers are pinned per "
-			    "request, a little slower\" cure=\"raise the locked-memory limit (ulimit -l)\"",
+		log_warning("event=uring.buffers core=%u error=\"%s\" effect=\"I/O buffers are "
+			    "pinned per "
+			    "request, a little slower\" cure=\"raise the locked-memory limit "
+			    "(ulimit -l)\"",
 			reactor_core(uring->reactor), strerror(-error));
 }
 
@@ -165,7 +167,8 @@ int uring_get(struct uring **ring, struct reactor *reactor, struct fail *fail)
 	error = init_ring(&uring->ring);
 	if (error) {
 		error = fail_set(fail, -error,
-			"cannot create an io_uring: %s; braid needs it for files and block devices, see "
+			"cannot create an io_uring: %s; braid needs it for files and block "
+			"devices, see "
 			"/proc/sys/kernel/io_uring_disabled and the locked-memory limit",
 			strerror(-error));
 		goto free_uring;

@@ -37,8 +37,8 @@ void uring_remove_file(struct uring *ring, int index);
 /* The reactor's arena is registered buffer 0: true when memory lies within it. */
 bool uring_in_buffer(const struct uring *ring, const void *memory, size_t bytes);
 
-/* Takes command: prepare() is called when there is room, at the end of the turn at the earliest, and
- * done() when the kernel has answered. */
+/* Takes command: prepare() is called when there is room, at the end of the turn at the
+ * earliest, and done() when the kernel has answered. */
 void uring_queue_command(struct uring *ring, struct uring_command *command);
 
 #endif

@@ -61,9 +61,9 @@ struct uring_queue {
 	struct blockdev_queue base;
 	struct uring *ring;
 	struct uring_file *file;
-	int index; /* of the registered file */
-	struct list free;    /* of struct slot, by command.link */
-	struct list waiting; /* of struct io, for a free slot */
+	int index;		    /* of the registered file */
+	struct list free;	    /* of struct slot, by command.link */
+	struct list waiting;	    /* of struct io, for a free slot */
 	struct list bounce_waiting; /* of struct slot, for the bounce buffer; the first has it */
 	char *bounce;
 	unsigned busy;
@@ -134,13 +134,13 @@ static void prepare_transfer(struct slot *slot, struct io_uring_sqe *entry)
 		     uring_in_buffer(queue->ring, first->iov_base, first->iov_len);
 
 	if (io->kind == IO_READ && fixed)
-		io_uring_prep_read_fixed(entry, queue->index, first->iov_base,
-			(unsigned)first->iov_len, offset, 0);
+		io_uring_prep_read_fixed(
+			entry, queue->index, first->iov_base, (unsigned)first->iov_len, offset, 0);
 	else if (io->kind == IO_READ)
 		io_uring_prep_readv(entry, queue->index, first, segments, offset);
 	else if (fixed)
-		io_uring_prep_write_fixed(entry, queue->index, first->iov_base,
-			(unsigned)first->iov_len, offset, 0);
+		io_uring_prep_write_fixed(
+			entry, queue->index, first->iov_base, (unsigned)first->iov_len, offset, 0);
 	else
 		io_uring_prep_writev(entry, queue->index, first, segments, offset);
 	if (io->kind != IO_READ && io->fua)
@@ -196,7 +196,8 @@ static void start(struct uring_queue *queue, struct io *io)
 	slot->io = io;
 	slot->done_bytes = 0;
 	slot->write_zeroes = false;
-	slot->bounced = queue->file->direct && io_carries_data(io) && !is_aligned(io, io_bytes(slot));
+	slot->bounced =
+		queue->file->direct && io_carries_data(io) && !is_aligned(io, io_bytes(slot));
 	queue->busy++;
 	if (slot->bounced) {
 		bool first = list_empty(&queue->bounce_waiting);
@@ -293,8 +294,8 @@ static int uring_open_queue(struct blockdev *dev, struct reactor *reactor,
 		goto free_queue;
 	queue->index = uring_add_file(queue->ring, file->fd);
 	if (queue->index < 0) {
-		error = fail_set(fail, -queue->index, "cannot register %s with io_uring: %s", dev->name,
-			strerror(-queue->index));
+		error = fail_set(fail, -queue->index, "cannot register %s with io_uring: %s",
+			dev->name, strerror(-queue->index));
 		goto put_ring;
 	}
 	queue->bounce = aligned_alloc(MEMORY_PAGE_BYTES, BOUNCE_BYTES);
@@ -370,20 +371,23 @@ static int open_exclusive(const char *path, struct stat *status, char *reason, s
 	fd = open(path, flags | O_DIRECT);
 	if (fd < 0 && errno == EINVAL) {
 		snprintf(reason, FAIL_TEXT_BYTES,
-			"the file system of %s refuses O_DIRECT: going through the page cache", path);
+			"the file system of %s refuses O_DIRECT: going through the page cache",
+			path);
 		fd = open(path, flags);
 	}
 	if (fd < 0)
-		return fail_set(fail, errno, errno == EBUSY
-				? "%s is in use by the system (mounted, swap, or part of LVM, md or "
-				  "another array): free it first"
-				: "cannot open %s: %m", path);
+		return fail_set(fail, errno,
+			errno == EBUSY ? "%s is in use by the system (mounted, swap, or part of "
+					 "LVM, md or "
+					 "another array): free it first"
+				       : "cannot open %s: %m",
+			path);
 	if (fcntl(fd, F_OFD_SETLK, &lock)) {
 		int error = errno == EAGAIN || errno == EACCES ? EBUSY : errno;
 
 		close(fd);
-		return fail_set(fail, error, "%s is locked by another process, perhaps another braidd",
-			path);
+		return fail_set(fail, error,
+			"%s is locked by another process, perhaps another braidd", path);
 	}
 	return fd;
 }
@@ -398,16 +402,20 @@ static int examine(struct uring_file *file, const struct stat *status, uint32_t 
 
 	file->is_device = S_ISBLK(status->st_mode);
 	file->direct = !reason[0];
-	if (file->is_device && (ioctl(file->fd, BLKGETSIZE64, &bytes) ||
-				       ioctl(file->fd, BLKSSZGET, &logical)))
-		return fail_set(fail, errno, "cannot ask %s for its size: %s", path, strerror(errno));
+	if (file->is_device &&
+		(ioctl(file->fd, BLKGETSIZE64, &bytes) || ioctl(file->fd, BLKSSZGET, &logical)))
+		return fail_set(
+			fail, errno, "cannot ask %s for its size: %s", path, strerror(errno));
 	if ((uint32_t)logical > block_bytes)
 		return fail_set(fail, EINVAL,
-			"%s has blocks of %d bytes and cannot serve %u-byte blocks: use --block-size %d",
+			"%s has blocks of %d bytes and cannot serve %u-byte blocks: use "
+			"--block-size %d",
 			path, logical, block_bytes, logical);
 	if (bytes < block_bytes)
-		return fail_set(fail, EINVAL, "%s is empty: give it a size first, for example with "
-					      "truncate -s 10G %s", path, path);
+		return fail_set(fail, EINVAL,
+			"%s is empty: give it a size first, for example with "
+			"truncate -s 10G %s",
+			path, path);
 	file->dev.ops = &uring_ops;
 	file->dev.block_bytes = block_bytes;
 	file->dev.blocks = bytes / block_bytes;
@@ -426,8 +434,8 @@ int uring_create(struct blockdev **dev, const char *path, uint32_t block_bytes, 
 	if (!file)
 		return fail_set(fail, ENOMEM, "no memory for drive %s", path);
 	if (strlen(path) >= sizeof(file->dev.name)) {
-		error = fail_set(fail, ENAMETOOLONG, "the path %.40s... is longer than %zu bytes", path,
-			sizeof(file->dev.name) - 1);
+		error = fail_set(fail, ENAMETOOLONG, "the path %.40s... is longer than %zu bytes",
+			path, sizeof(file->dev.name) - 1);
 		goto free_file;
 	}
 	snprintf(file->dev.name, sizeof(file->dev.name), "%s", path);
