@@ -5,5 +5,6 @@
 #define BENCH_COMMANDS_H
 
 int vhost_command(char **argv);
+int raw_command(char **argv);
 
 #endif

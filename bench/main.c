@@ -13,6 +13,7 @@ static const struct command {
 	int (*run)(char **argv); /* argv[0]: the command's name; returns an enum bench_exit */
 } commands[] = {
 	{"vhost", "SOCKET [options]    over vhost-user-blk, to any back end", vhost_command},
+	{"raw",   "[options]           inside the engine, on drives or an array", raw_command},
 };
 /* clang-format on */
 
