@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One vhost-user message on its way in, and its answer. Blocking, bounded by the socket's timeouts. */
+/* One vhost-user message on its way in, and its answer. Blocking; the socket has timeouts. */
 #ifndef VHOST_MESSAGE_H
 #define VHOST_MESSAGE_H
 

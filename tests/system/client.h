@@ -25,7 +25,7 @@
 
 #include <cmocka.h>
 
-#include "bench/frontend.h"
+#include "benchmark/frontend.h"
 
 enum {
 	CLIENT_TIMEOUT_MS = 3000,
