@@ -43,6 +43,9 @@ int units_parse(uint64_t *bytes, const char *text, uint64_t bare_unit, struct fa
 		return fail_set(
 			fail, EINVAL, "'%s' is no size: write a number like 128K or 1.8T", text);
 	number = strtod(text, &end);
+	/* Not what else strtod() takes: 0x10, 1e3. */
+	if ((size_t)(end - text) != strspn(text, "0123456789."))
+		end = (char *)text + strspn(text, "0123456789.");
 	factor = suffix_factor(end, bare_unit);
 	if (!factor || !isfinite(number))
 		return fail_set(fail, EINVAL,
@@ -84,7 +87,7 @@ int name_check(const char *name, const char *what, struct fail *fail)
 	if (!length || length > 63 || strspn(name, allowed) != length || strchr(".-", name[0]))
 		return fail_set(fail, EINVAL,
 			"%s '%s' is no usable name: use 1 to 63 letters, digits, '.', '_' or '-', "
-			"beginning with a letter or digit",
+			"beginning with neither '.' nor '-'",
 			what, name);
 	return 0;
 }

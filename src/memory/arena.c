@@ -174,9 +174,10 @@ void arena_free(struct arena *arena, void *block)
 {
 	size_t offset = (size_t)((char *)block - arena->base);
 	uint32_t unit = (uint32_t)(offset / MEMORY_PAGE_BYTES);
-	unsigned order = arena->units[unit].order;
+	unsigned order;
 
 	assert(offset < arena_bytes(arena) && offset % MEMORY_PAGE_BYTES == 0);
+	order = arena->units[unit].order;
 	arena->free_bytes += (size_t)MEMORY_PAGE_BYTES << order;
 	if (arena->warm[order].count < WARM_MAX)
 		arena->warm[order].units[arena->warm[order].count++] = unit;

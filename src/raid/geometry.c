@@ -14,7 +14,7 @@ void geometry_init(struct geometry *geometry, uint64_t member_blocks)
 	const struct level *level = geometry->level;
 
 	assert(geometry->members >= 1 && geometry->members <= RAID_MEMBERS_MAX);
-	assert(geometry->chunk_blocks);
+	assert(geometry->chunk_blocks && member_blocks >= geometry->member_offset);
 	geometry->redundant = level_tolerance(level, geometry->members);
 	assert(geometry->members > geometry->redundant);
 	geometry->data = geometry->members - geometry->redundant;

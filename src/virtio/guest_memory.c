@@ -54,8 +54,9 @@ static bool overlaps(uint64_t a, uint64_t b, uint64_t a_bytes, uint64_t b_bytes)
 	return a < b + b_bytes && b < a + a_bytes;
 }
 
-/* Only memory that faults in at once: a page of any other file may take for ever. */
-static int check_file(int fd, uint64_t end, struct fail *fail)
+/* Only memory that faults in at once: a page of any other file may take for ever. *page_bytes: what
+ * mappings of the file are made of. */
+static int check_file(int fd, uint64_t end, uint64_t *page_bytes, struct fail *fail)
 {
 	struct statfs system;
 	struct stat file;
@@ -74,6 +75,7 @@ static int check_file(int fd, uint64_t end, struct fail *fail)
 		return fail_set(fail, EINVAL,
 			"a region of guest memory ends at %llu, its file at %lld",
 			(unsigned long long)end, (long long)file.st_size);
+	*page_bytes = system.f_type == HUGETLBFS_MAGIC ? (uint64_t)system.f_bsize : PAGE_BYTES;
 	return 0;
 }
 
@@ -106,15 +108,16 @@ int guest_memory_add(struct guest_memory *memory, const struct guest_region *reg
 {
 	AUTO_CLOSE int file = fd;
 	struct guest_region added = *region;
+	uint64_t page_bytes;
 	int error = check_region(memory, region, file_offset, fail);
 
 	if (!error)
-		error = check_file(file, file_offset + region->bytes, fail);
+		error = check_file(file, file_offset + region->bytes, &page_bytes, fail);
 	if (error)
 		return error;
 	/* From the beginning of the file: its offset need not be aligned to the file's page
 	 * size. */
-	added.mapped_bytes = align_up(region->bytes + file_offset, (uint64_t)PAGE_BYTES);
+	added.mapped_bytes = align_up(region->bytes + file_offset, page_bytes);
 	added.mapping = mmap(NULL, added.mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	if (added.mapping == MAP_FAILED)
 		return fail_set(fail, errno, "cannot map guest memory: %s", strerror(errno));

@@ -119,7 +119,8 @@ static int walk_chain(const struct split_queue *queue, const struct guest_memory
 	struct walk walk = {
 		.table = queue->descriptors,
 		.size = queue->size,
-		.left = queue->size > CHAIN_SEGMENTS_MAX ? queue->size : CHAIN_SEGMENTS_MAX,
+		/* One more for the descriptor that refers to an indirect table. */
+		.left = 1 + (queue->size > CHAIN_SEGMENTS_MAX ? queue->size : CHAIN_SEGMENTS_MAX),
 	};
 	uint32_t index = chain->head;
 

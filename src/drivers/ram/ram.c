@@ -49,13 +49,14 @@ static void ram_submit(struct blockdev_queue *queue, struct io *io)
 {
 	struct ram *ram = container_of(queue->dev, struct ram, dev);
 	size_t bytes = (size_t)io->blocks * ram->dev.block_bytes;
-	char *at = ram->memory + io->block * ram->dev.block_bytes;
 	struct iov_cursor cursor;
+	char *at;
 
 	if (!blockdev_covers(&ram->dev, io)) {
 		io_complete(io, -EINVAL);
 		return;
 	}
+	at = ram->memory + io->block * ram->dev.block_bytes;
 	switch (io->kind) {
 	case IO_READ:
 		cursor = iov_cursor_at(io, 0);

@@ -10,7 +10,7 @@
  *	            v                  |
  *	waiting -> STEP --> kernel --> STEP DONE --> io->done()
  *
- * Direct I/O wants memory aligned to 512 bytes: a request whose memory is not goes, step by step,
+ * Direct I/O wants memory aligned to the device's blocks: a request whose memory is not goes, step by step,
  * through the queue's one bounce buffer. Ordinary guests align; the others wait for each other.
  */
 #include <assert.h>
@@ -43,6 +43,7 @@ struct uring_file {
 	struct blockdev dev;
 	int fd;
 	bool direct, is_device;
+	uint32_t align_bytes; /* direct: what memory, offsets and lengths are multiples of */
 };
 
 struct slot {
@@ -53,6 +54,7 @@ struct slot {
 	size_t step_bytes; /* of the step in the kernel */
 	bool bounced;	   /* goes through queue->bounce */
 	bool write_zeroes; /* WRITE_ZEROES by writing zeros */
+	bool sync;	   /* the step is the fsync that makes an allocation stable */
 	struct list_node bounce_link;
 	struct iovec iov[STEP_SEGMENTS];
 };
@@ -77,14 +79,14 @@ static size_t io_bytes(const struct slot *slot)
 	return (size_t)slot->io->blocks * slot->queue->base.dev->block_bytes;
 }
 
-static bool is_aligned(const struct io *io, size_t bytes)
+static bool is_aligned(const struct io *io, size_t bytes, uint32_t align_bytes)
 {
 	struct iov_cursor at = iov_cursor_at(io, 0);
 
 	while (bytes) {
 		size_t length = MIN(bytes, at.iov->iov_len - at.skip);
 
-		if (((uintptr_t)at.iov->iov_base + at.skip) % ALIGN_BYTES || length % ALIGN_BYTES)
+		if (((uintptr_t)at.iov->iov_base + at.skip) % align_bytes || length % align_bytes)
 			return false;
 		bytes -= length;
 		at = (struct iov_cursor){.iov = at.iov + 1};
@@ -157,8 +159,6 @@ static void prepare_allocate(struct slot *slot, struct io_uring_sqe *entry)
 		mode |= FALLOC_FL_ZERO_RANGE;
 	else
 		mode |= FALLOC_FL_PUNCH_HOLE;
-	if (io->kind == IO_DISCARD && queue->file->is_device)
-		mode |= FALLOC_FL_NO_HIDE_STALE; /* a plain discard: block/fops.c of Linux */
 	io_uring_prep_fallocate(entry, queue->index, mode,
 		(off_t)(io->block * queue->base.dev->block_bytes), (off_t)io_bytes(slot));
 }
@@ -167,7 +167,7 @@ static void prepare(struct uring_command *command, struct io_uring_sqe *entry)
 {
 	struct slot *slot = container_of(command, struct slot, command);
 
-	if (slot->io->kind == IO_FLUSH)
+	if (slot->io->kind == IO_FLUSH || slot->sync)
 		io_uring_prep_fsync(entry, slot->queue->index, IORING_FSYNC_DATASYNC);
 	else if (io_carries_data(slot->io) || slot->write_zeroes)
 		prepare_transfer(slot, entry);
@@ -195,9 +195,9 @@ static void start(struct uring_queue *queue, struct io *io)
 
 	slot->io = io;
 	slot->done_bytes = 0;
-	slot->write_zeroes = false;
-	slot->bounced =
-		queue->file->direct && io_carries_data(io) && !is_aligned(io, io_bytes(slot));
+	slot->write_zeroes = slot->sync = false;
+	slot->bounced = queue->file->direct && io_carries_data(io) &&
+			!is_aligned(io, io_bytes(slot), queue->file->align_bytes);
 	queue->busy++;
 	if (slot->bounced) {
 		bool first = list_empty(&queue->bounce_waiting);
@@ -263,6 +263,9 @@ static void step_done(struct uring_command *command, int result)
 		step(slot);
 	} else if (result >= 0 && transfer) {
 		transferred(slot, (size_t)result);
+	} else if (result >= 0 && io->fua && io->kind == IO_WRITE_ZEROES && !slot->sync) {
+		slot->sync = true;
+		step(slot);
 	} else {
 		finish(slot, MIN(result, 0));
 	}
@@ -392,6 +395,22 @@ static int open_exclusive(const char *path, struct stat *status, char *reason, s
 	return fd;
 }
 
+/* What direct I/O on the file or device asks for; the kernel answers for files since 6.1. */
+static uint32_t direct_alignment(const struct uring_file *file, uint32_t logical)
+{
+	uint32_t align_bytes = MAX(logical, (uint32_t)ALIGN_BYTES);
+#ifdef STATX_DIOALIGN
+	struct statx status;
+
+	if (!statx(file->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) &&
+		status.stx_mask & STATX_DIOALIGN) {
+		align_bytes = MAX(align_bytes, status.stx_dio_mem_align);
+		align_bytes = MAX(align_bytes, status.stx_dio_offset_align);
+	}
+#endif
+	return align_bytes;
+}
+
 /* Size, block size and direct-I/O ability of an opened file or device. */
 static int examine(struct uring_file *file, const struct stat *status, uint32_t block_bytes,
 	char *reason, struct fail *fail)
@@ -406,11 +425,12 @@ static int examine(struct uring_file *file, const struct stat *status, uint32_t 
 		(ioctl(file->fd, BLKGETSIZE64, &bytes) || ioctl(file->fd, BLKSSZGET, &logical)))
 		return fail_set(
 			fail, errno, "cannot ask %s for its size: %s", path, strerror(errno));
-	if ((uint32_t)logical > block_bytes)
+	file->align_bytes = direct_alignment(file, (uint32_t)logical);
+	if (file->align_bytes > block_bytes)
 		return fail_set(fail, EINVAL,
 			"%s has blocks of %d bytes and cannot serve %u-byte blocks: use "
 			"--block-size %d",
-			path, logical, block_bytes, logical);
+			path, (int)file->align_bytes, block_bytes, (int)file->align_bytes);
 	if (bytes < block_bytes)
 		return fail_set(fail, EINVAL,
 			"%s is empty: give it a size first, for example with "
