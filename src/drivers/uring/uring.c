@@ -10,8 +10,9 @@
  *	            v                  |
  *	waiting -> STEP --> kernel --> STEP DONE --> io->done()
  *
- * Direct I/O wants memory aligned to the device's blocks: a request whose memory is not goes, step by step,
- * through the queue's one bounce buffer. Ordinary guests align; the others wait for each other.
+ * Direct I/O wants memory aligned to the device's blocks: a request whose memory is not goes, step
+ * by step, through the queue's one bounce buffer. Ordinary guests align; the others wait for each
+ * other.
  */
 #include <assert.h>
 #include <errno.h>
