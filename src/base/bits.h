@@ -9,19 +9,19 @@
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
-#define MIN(a, b)                     \
-	({                            \
-		__auto_type a_ = (a); \
-		__auto_type b_ = (b); \
-		a_ < b_ ? a_ : b_;    \
+/* Each argument is evaluated once. Every use has variables of its own names, so that uses nest. */
+#define BITS_PASTE(name, number) name##number
+#define BITS_UNIQUE(name, number) BITS_PASTE(name, number)
+#define BITS_PICK(a, b, is, number)                                           \
+	({                                                                    \
+		__auto_type BITS_UNIQUE(a_, number) = (a);                    \
+		__auto_type BITS_UNIQUE(b_, number) = (b);                    \
+		BITS_UNIQUE(a_, number)                                       \
+			is BITS_UNIQUE(b_, number) ? BITS_UNIQUE(a_, number)  \
+						   : BITS_UNIQUE(b_, number); \
 	})
-
-#define MAX(a, b)                     \
-	({                            \
-		__auto_type a_ = (a); \
-		__auto_type b_ = (b); \
-		a_ > b_ ? a_ : b_;    \
-	})
+#define MIN(a, b) BITS_PICK(a, b, <, __COUNTER__)
+#define MAX(a, b) BITS_PICK(a, b, >, __COUNTER__)
 
 static inline bool is_power_of_two(uint64_t value)
 {
