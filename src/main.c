@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
@@ -174,6 +175,17 @@ stop_memory:
 	return error;
 }
 
+/* Every queue of every guest holds three descriptors. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = {.run_dir = "/run/braid", .buffer_bytes = 32 << 20};
@@ -193,6 +205,7 @@ int main(int argc, char **argv)
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	guest_memory_guard();
+	raise_descriptor_limit();
 	if (!run(&options, &signals, &fail))
 		return 0;
 	fprintf(stderr, "braidd: %s\n", fail.text);

@@ -12,13 +12,12 @@
 /* Each argument is evaluated once. Every use has variables of its own names, so that uses nest. */
 #define BITS_PASTE(name, number) name##number
 #define BITS_UNIQUE(name, number) BITS_PASTE(name, number)
-#define BITS_PICK(a, b, is, number)                                           \
-	({                                                                    \
-		__auto_type BITS_UNIQUE(a_, number) = (a);                    \
-		__auto_type BITS_UNIQUE(b_, number) = (b);                    \
-		BITS_UNIQUE(a_, number)                                       \
-			is BITS_UNIQUE(b_, number) ? BITS_UNIQUE(a_, number)  \
-						   : BITS_UNIQUE(b_, number); \
+#define BITS_PICK(a, b, is, number)                                                             \
+	({                                                                                      \
+		__auto_type BITS_UNIQUE(a_, number) = (a);                                      \
+		__auto_type BITS_UNIQUE(b_, number) = (b);                                      \
+		BITS_UNIQUE(a_, number)                                                         \
+		is BITS_UNIQUE(b_, number) ? BITS_UNIQUE(a_, number) : BITS_UNIQUE(b_, number); \
 	})
 #define MIN(a, b) BITS_PICK(a, b, <, __COUNTER__)
 #define MAX(a, b) BITS_PICK(a, b, >, __COUNTER__)

@@ -61,7 +61,7 @@ static const struct rpc_method methods[] = {
 		INTEGER_("count", "how many"),
 		INTEGER("bytes", "of each; absent: as large as fits"),
 		BOOLEAN("dry_run", "only check")}},
-	{"volume.delete", volume_delete, "removes a volume; its data is gone", {
+	{"volume.delete", volume_delete, "removes a volume; its blocks keep what they hold", {
 		STRING_("name", "the volume")}},
 
 	{"vhost.list", vhost_list, "all vhost-user-blk controllers", {{0}}},

@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "control/daemon.h"
 
-enum { CLIENTS_MAX = 16, REQUEST_BYTES_MAX = 256 << 10 };
+enum { CLIENTS_MAX = 16, REQUEST_BYTES_MAX = 256 << 10, ACCEPT_PAUSE_US = 10000 };
 
 enum rpc_error {
 	RPC_PARSE_ERROR = -32700,
@@ -279,10 +279,12 @@ static void *accept_main(void *argument)
 		int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 		struct client *client;
 
-		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED || errno == EMFILE))
-			continue;
-		if (fd < 0)
+		if (fd < 0 && errno == EINVAL)
 			return NULL; /* shut down */
+		if (fd < 0) {	     /* out of descriptors or memory, perhaps: not for ever */
+			usleep(ACCEPT_PAUSE_US);
+			continue;
+		}
 		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 		LOCK_SCOPE(&server->lock);
 		client = free_client(server);

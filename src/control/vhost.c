@@ -209,6 +209,8 @@ METHOD(vhost_delete)
 			name);
 	entry = export->array;
 	export_free(export);
+	if (exports_set_owners(daemon, entry, fail))
+		return -fail->error;
 	*result = json_object();
-	return exports_set_owners(daemon, entry, fail);
+	return 0;
 }

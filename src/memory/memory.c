@@ -20,8 +20,10 @@ void *memory_map(size_t bytes, bool *huge)
 
 	if (huge)
 		*huge = memory != MAP_FAILED;
-	if (memory != MAP_FAILED)
+	if (memory != MAP_FAILED) {
+		madvise(memory, rounded, MADV_DONTDUMP);
 		return memory;
+	}
 	memory = mmap(NULL, rounded, PROT_READ | PROT_WRITE, flags, -1, 0);
 	if (memory == MAP_FAILED)
 		return NULL;

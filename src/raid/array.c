@@ -288,8 +288,32 @@ int array_create(struct array **array, const struct array_config *config,
 				   : create_plain(array, config, config->level, group, fail);
 }
 
+/* On each shard's reactor. 1: a loss is not yet known everywhere. */
+static int losses_pending(void *argument)
+{
+	const struct shard *shard = argument;
+
+	return shard->lost != shard->settled ||
+	       (shard->index == 0 && shard->announced != shard->settled);
+}
+
+/* Waits until no message about a loss is on its way. Home is asked last: what a shard has sent it
+ * before is there by then. */
+static void settle_losses(struct array *array)
+{
+	bool pending;
+
+	do {
+		pending = false;
+		for (unsigned i = array->shard_count; i-- > 0;)
+			pending |= reactor_call(
+				array->shards[i]->reactor, losses_pending, array->shards[i]);
+	} while (pending);
+}
+
 void array_destroy(struct array *array)
 {
+	settle_losses(array);
 	while (array->shard_count--)
 		shard_destroy(array->shards[array->shard_count]);
 	if (array->part_count)

@@ -70,31 +70,45 @@ static void run_announce(struct message *message)
 	reactor_send(shard->array->shards[0]->reactor, &loss->announce);
 }
 
-/* At home: a shard has lost a member. Only the first report counts. */
-static void run_report(struct message *message)
+/* At home: makes a loss known. Only the first report counts. */
+static void announce(struct array *array, unsigned member, enum loss_reason reason)
 {
-	struct loss *loss = container_of(message, struct loss, report);
-	struct array *array = loss->shard->array;
 	struct shard *home = array->shards[0];
-	unsigned member = loss->member;
 
 	if (home->announced & 1u << member)
 		return;
 	home->announced |= 1u << member;
 	home->acks[member] = array->shard_count;
-	array->losses[member].reason = loss->reason;
+	array->losses[member].reason = reason;
 	array->losses[member].at_ns = reactor_now_ns(home->reactor);
 	log_warning(
 		"event=Fail array=%s member=%u drive=\"%s\" reason=\"%s\" failed=%u survives=%u",
 		array->config.name, member, array->config.member[member]->name,
-		loss_reason_text(loss->reason), bits_count(home->announced),
-		array->geometry.redundant);
+		loss_reason_text(reason), bits_count(home->announced), array->geometry.redundant);
 	for (unsigned i = 0; i < array->shard_count; i++) {
-		struct loss *announce = &array->shards[i]->losses[member];
+		struct loss *loss = &array->shards[i]->losses[member];
 
-		announce->announce.run = run_announce;
-		reactor_send(announce->shard->reactor, &announce->announce);
+		loss->announce.run = run_announce;
+		reactor_send(loss->shard->reactor, &loss->announce);
 	}
+}
+
+/* At home: a shard has lost a member. */
+static void run_report(struct message *message)
+{
+	struct loss *loss = container_of(message, struct loss, report);
+
+	announce(loss->shard->array, loss->member, loss->reason);
+}
+
+/* At home: a shard has seen too many read errors of a member. */
+static void run_suspect(struct message *message)
+{
+	struct loss *loss = container_of(message, struct loss, suspect);
+	struct array *array = loss->shard->array;
+
+	if (bits_count(array->shards[0]->announced) < array->geometry.redundant)
+		announce(array, loss->member, LOSS_READ_ERRORS);
 }
 
 void member_lose(struct shard *shard, unsigned member, enum loss_reason reason)
@@ -113,11 +127,14 @@ void member_lose(struct shard *shard, unsigned member, enum loss_reason reason)
 
 void member_read_error(struct shard *shard, unsigned member)
 {
-	unsigned lost = bits_count(shard->lost);
+	struct loss *loss = &shard->losses[member];
 
-	if (++shard->member_counters[member].read_errors >= MEMBER_READ_ERRORS_MAX &&
-		lost < shard->array->geometry.redundant)
-		member_lose(shard, member, LOSS_READ_ERRORS);
+	if (++shard->member_counters[member].read_errors < MEMBER_READ_ERRORS_MAX ||
+		!shard->array->geometry.redundant || loss->suspected)
+		return;
+	loss->suspected = true;
+	loss->suspect.run = run_suspect;
+	reactor_send(shard->array->shards[0]->reactor, &loss->suspect);
 }
 
 void member_write_error(struct shard *shard, unsigned member, enum loss_reason reason)

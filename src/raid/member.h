@@ -14,6 +14,9 @@
  *	                           all known: settle ------> settled |= m
  *
  * and no write that left the member out is acknowledged before it is settled.
+ *
+ * A member with too many read errors is given up only while redundancy remains. That home alone
+ * decides: two reactors that each gave up another member would lose one too many.
  */
 #ifndef RAID_MEMBER_H
 #define RAID_MEMBER_H
@@ -42,6 +45,8 @@ enum { MEMBER_READ_ERRORS_MAX = 16 };
  * while home announces what another shard has reported. */
 struct loss {
 	struct message report, announce;
+	struct message suspect; /* too many read errors: home decides whether to do without it */
+	bool suspected;		/* suspect has been sent, once and for all */
 	struct shard *shard;
 	unsigned member;
 	enum loss_reason reason;

@@ -469,7 +469,7 @@ static void compute(struct op *op)
 
 /* --- the phases ------------------------------------------------------------------------------ */
 
-static void op_plan(struct op *op);
+static void op_plan(struct op *op, bool fed);
 
 /* The op has its memory. */
 static void op_read(struct op *op)
@@ -491,7 +491,7 @@ static void op_run(struct op *op)
 		shard->counters.retries++;
 		arena_free(memory_arena(shard->index), op->memory);
 		op->memory = NULL;
-		op_plan(op);
+		op_plan(op, false);
 		return;
 	}
 	lost = shard_lost_columns(shard, geometry, op->stripe);
@@ -524,14 +524,15 @@ static void op_written(struct op *op)
 	op_finish(op, op->status);
 }
 
-/* The op has its rows. */
-static void op_plan(struct op *op)
+/* The op has its rows. fed: it is the turn of this one among those that wait for memory; others do
+ * not overtake them, or a large op would wait for ever. */
+static void op_plan(struct op *op, bool fed)
 {
 	int error = make_plan(op);
 
 	if (error) {
 		op_finish(op, error == -ECANCELED ? 0 : error);
-	} else if (get_memory(op)) {
+	} else if ((fed || list_empty(&op->shard->starved)) && get_memory(op)) {
 		op_read(op);
 	} else {
 		set_state(op, OP_STARVED);
@@ -547,7 +548,7 @@ static void op_lock(struct op *op)
 	plan_bands(&input, &op->plan);
 	assert(op->plan.bands);
 	if (stripe_lock(&op->shard->stripes, op))
-		op_plan(op);
+		op_plan(op, false);
 	else
 		set_state(op, OP_LOCKED_OUT);
 }
@@ -575,7 +576,7 @@ static unsigned op_feed_starved(struct shard *shard)
 	while ((node = list_pop_front(&shard->starved))) {
 		struct op *op = container_of(node, struct op, link);
 
-		op_plan(op);
+		op_plan(op, true);
 		if (op->state == OP_STARVED) {
 			/* It went to the back; its turn remains the first. */
 			list_remove(node);
@@ -603,6 +604,6 @@ unsigned op_continue(struct shard *shard)
 	for (; (node = list_pop_front(&gathered)); work++)
 		op_lock(container_of(node, struct op, link));
 	for (; (node = list_pop_front(&shard->runnable)); work++)
-		op_plan(container_of(node, struct op, link));
+		op_plan(container_of(node, struct op, link), false);
 	return work;
 }

@@ -85,6 +85,10 @@ static void direct_done(struct io *io)
 
 	if (!io->status) {
 		slice_returned(slice);
+	} else if (io->status == -EFAULT) {
+		/* The caller's memory has gone: no fault of the member. */
+		slice->status = -EFAULT;
+		slice_returned(slice);
 	} else if (io->kind == IO_READ) {
 		member_read_error(shard, member);
 		if (geometry->redundant && !MUTANT(op_read_error_ignored)) {
@@ -273,6 +277,11 @@ static void request_cut(struct request *request)
 	bool flush = request->io->kind == IO_FLUSH;
 	uint32_t end = flush ? request->shard->array->geometry.members : request->io->blocks;
 
+	/* With more lost than the level survives there is nothing left that a flush could
+	 * promise. */
+	if (flush && !request->next &&
+		bits_count(request->shard->lost) > request->shard->array->geometry.redundant)
+		request->status = -EIO;
 	while (request->next < end)
 		if (!(flush ? cut_flush(request) : cut_slice(request))) {
 			list_push_back(&request->shard->cutting, &request->link);

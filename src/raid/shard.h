@@ -139,7 +139,7 @@ struct shard {
 	void *request_pool, *slice_pool, *op_pool, *op_io_pool;
 };
 
-/* Whether the member has a place in the stripe's readable set. */
+/* The columns of the stripe that lost members hold. */
 static inline uint32_t shard_lost_columns(
 	const struct shard *shard, const struct geometry *geometry, uint64_t stripe)
 {

@@ -90,7 +90,7 @@ static void transfer(struct queue_request *request, enum io_kind kind, uint64_t 
 	uint32_t bytes = kind == IO_READ ? in_bytes : out_bytes;
 	uint32_t stray = kind == IO_READ ? out_bytes : in_bytes;
 
-	if (bytes % VIRTIO_BLK_SECTOR_BYTES || stray ||
+	if (bytes % VIRTIO_BLK_SECTOR_BYTES || stray || bytes > QUEUE_TRANSFER_BYTES ||
 		!in_range(device, sector, bytes / VIRTIO_BLK_SECTOR_BYTES) ||
 		(kind == IO_WRITE && device->read_only)) {
 		queue_complete(request, VIRTIO_BLK_S_IOERR);
@@ -131,6 +131,21 @@ static void get_id(struct queue_request *request)
 	queue_complete(request, VIRTIO_BLK_S_OK);
 }
 
+/* Takes the next part of a range off its front: up to the first whole block, whole blocks, or what
+ * follows the last one. Whole blocks go to the volume at once, the others one by one. */
+static uint32_t take_part(uint64_t *sector, uint32_t *sectors, uint32_t unit)
+{
+	uint32_t part = *sectors - *sectors % unit;
+
+	if (*sector % unit)
+		part = MIN(*sectors, unit - (uint32_t)(*sector % unit));
+	else if (!part)
+		part = *sectors;
+	*sector += part;
+	*sectors -= part;
+	return part;
+}
+
 /* One range after the other. A discard shrinks to whole blocks: it is advice. */
 static void clear_next(struct io *io)
 {
@@ -139,17 +154,19 @@ static void clear_next(struct io *io)
 	uint32_t unit = dev->block_bytes / VIRTIO_BLK_SECTOR_BYTES;
 
 	while (!io->status && request->next_clear < request->clears) {
-		unsigned i = request->next_clear++;
-		uint64_t first = request->clear[i].sector, end = first + request->clear[i].sectors;
+		unsigned i = request->next_clear;
+		uint64_t first = request->clear[i].sector;
+		uint32_t part;
 
-		if (io->kind == IO_DISCARD) {
-			first = align_up(first, unit);
-			end -= end % unit;
+		if (!request->clear[i].sectors) {
+			request->next_clear++;
+			continue;
 		}
-		if (first >= end)
+		part = take_part(&request->clear[i].sector, &request->clear[i].sectors, unit);
+		if (io->kind == IO_DISCARD && (first % unit || part % unit))
 			continue;
 		io->may_unmap = request->clear[i].unmap;
-		submit_sectors(request, first, (uint32_t)(end - first), clear_next);
+		submit_sectors(request, first, part, clear_next);
 		return;
 	}
 	io_done(io);
@@ -208,7 +225,7 @@ static void clear(struct queue_request *request, enum io_kind kind)
 static bool open_request(struct queue_request *request, struct virtio_blk_header *header)
 {
 	struct virtq_chain *chain = &request->chain;
-	const struct iovec *last = &chain->iov[chain->readable + chain->writable - 1];
+	const struct iovec *last;
 	struct iov_cursor cursor = {.iov = chain->iov};
 	struct fail fail;
 
@@ -217,6 +234,7 @@ static bool open_request(struct queue_request *request, struct virtio_blk_header
 		queue_refuse(request, &fail);
 		return false;
 	}
+	last = &chain->iov[chain->readable + chain->writable - 1];
 	request->written = 0;
 	request->status = (uint8_t *)last->iov_base + last->iov_len - 1;
 	if (chain->malformed || chain->readable_bytes < HEADER_BYTES) {

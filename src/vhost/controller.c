@@ -18,6 +18,8 @@
 #include "base/log.h"
 #include "vhost/session.h"
 
+enum { ACCEPT_PAUSE_US = 10000 };
+
 struct controller {
 	struct controller_config config;
 	struct reactor_group *group;
@@ -123,8 +125,11 @@ static void accept_one(struct controller *controller)
 	struct session *session;
 	struct fail fail;
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* Out of descriptors, perhaps: poll() will be back at once. */
+		usleep(ACCEPT_PAUSE_US);
 		return;
+	}
 	if (controller->session) {
 		log_warning("event=VhostSecondFrontEnd controller=%s effect=\"refused: one front "
 			    "end at "

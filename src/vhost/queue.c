@@ -11,9 +11,11 @@
 #include "base/bits.h"
 #include "base/counter.h"
 
-/* Writes to the front end's descriptor. It was made non-blocking when it came: a counter that is
- * full, or a pipe, has something to be read already. */
-static void signal_fd(int fd)
+/* Of one queue: a guest that breaks it again and again does not flood the log. */
+enum { LOG_LINES_PER_SECOND = 2 };
+
+/* A counter or a pipe that is full has something to be read already. */
+void signal_fd(int fd)
 {
 	uint64_t one = 1;
 
@@ -32,7 +34,6 @@ static void break_queue(struct queue *queue, const struct fail *fail)
 {
 	snprintf(queue->reason, sizeof(queue->reason), "%s", fail->text);
 	atomic_store(&queue->broken, true);
-	atomic_fetch_add(&queue->device->broken, 1);
 	log_warning(
 		"event=VhostQueueBroken controller=%s reason=\"%s\" effect=\"this queue stops; the "
 		"guest must reset the device\"",
@@ -230,8 +231,6 @@ void queue_stop(struct queue *queue)
 	reactor_call(queue->reactor, park_on_reactor, queue);
 	while (reactor_call(queue->reactor, drained_on_reactor, queue))
 		usleep(50);
-	if (is_broken(queue))
-		atomic_fetch_sub(&queue->device->broken, 1);
 	blockdev_close_queue(queue->blocks);
 	free(queue->requests);
 	queue->requests = NULL;

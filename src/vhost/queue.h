@@ -26,10 +26,11 @@
 #include "virtio/split.h"
 
 enum {
-	QUEUE_REQUESTS_MAX = 128,	/* in flight per queue */
-	QUEUE_BATCH = 32,		/* chains taken in one poll */
-	QUEUE_CLEAR_SEGMENTS = 16,	/* ranges of one DISCARD or WRITE_ZEROES */
-	QUEUE_CLEAR_SECTORS = 64 << 11, /* of one range: 64 MiB */
+	QUEUE_REQUESTS_MAX = 128,	 /* in flight per queue */
+	QUEUE_BATCH = 32,		 /* chains taken in one poll */
+	QUEUE_TRANSFER_BYTES = 32 << 20, /* of one IN or OUT; drivers send 1 to 4 MiB */
+	QUEUE_CLEAR_SEGMENTS = 16,	 /* ranges of one DISCARD or WRITE_ZEROES */
+	QUEUE_CLEAR_SECTORS = 64 << 11,	 /* of one range: 64 MiB */
 };
 
 struct queue;
@@ -63,7 +64,6 @@ struct queue_device {
 	atomic_bool writeback;
 	struct guest_memory *memory;
 	struct narrow *narrow;
-	atomic_uint broken; /* queues that broke */
 };
 
 struct queue {
@@ -83,6 +83,7 @@ struct queue {
 	unsigned request_count;
 	struct queue_counters counters;
 	char reason[FAIL_TEXT_BYTES]; /* broken: why */
+	struct log_limit log;
 };
 
 /* Starts serving: the ring's addresses, size, base and descriptors are set. Session thread. */
@@ -96,6 +97,10 @@ void queue_complete(struct queue_request *request, enum virtio_blk_status status
 
 /* The request cannot be answered, not even with an error: the queue breaks. */
 void queue_refuse(struct queue_request *request, const struct fail *fail);
+
+/* Writes to a front end's descriptor (-1: none). It was made non-blocking when it came, and
+ * whatever a hostile one answers is passed over. */
+void signal_fd(int fd);
 
 /* vhost/blk.c: carries out what the chain asks for. */
 void blk_execute(struct queue_request *request);

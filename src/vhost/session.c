@@ -50,7 +50,9 @@ static int ring_map(struct session *session, struct session_ring *ring, struct f
 	split->available =
 		guest_memory_find_user(memory, address->available, virtq_avail_bytes(split->size));
 	split->used = guest_memory_find_user(memory, address->used, virtq_used_bytes(split->size));
-	if (!split->descriptors || !split->available || !split->used)
+	if (!split->descriptors || !split->available || !split->used ||
+		(uintptr_t)split->descriptors % 16 || (uintptr_t)split->available % 2 ||
+		(uintptr_t)split->used % 4)
 		return fail_set(fail, EFAULT, "a virtqueue is not in the guest's shared memory: %s",
 			CURE_SHARED_MEMORY);
 	split->event_idx = session->device.features & VIRTIO_F_EVENT_IDX;
@@ -128,8 +130,6 @@ static int set_features(struct session *session, struct message_in *message, str
 			(unsigned long long)features);
 	stop_all(session);
 	session->device.features = features;
-	if (!(features & VIRTIO_BLK_F_FLUSH)) /* 36 */
-		atomic_store(&session->device.writeback, false);
 	if (!(features & VHOST_F_PROTOCOL_FEATURES)) /* 66 */
 		for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++)
 			session->rings[i].enabled = true;
@@ -331,14 +331,25 @@ static int get_vring_base(struct session *session, struct message_in *message, s
 	return 0;
 }
 
-/* An eventfd, a pipe or (User-Mode Linux) a socket pair, made non-blocking: nothing that a write
- * could wait on. An eventfd's mode has no file type. */
+static bool is_eventfd(int fd)
+{
+	static const char eventfd_name[] = "anon_inode:[eventfd]";
+	char path[40], target[sizeof(eventfd_name)];
+	ssize_t length;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	length = readlink(path, target, sizeof(target));
+	return length == sizeof(eventfd_name) - 1 && !memcmp(target, eventfd_name, (size_t)length);
+}
+
+/* An eventfd, a pipe or (User-Mode Linux) a socket pair, made non-blocking. What a write to it
+ * answers is nobody's concern: see signal_fd(). */
 static int check_event_fd(int fd, struct fail *fail)
 {
 	struct stat status;
 
 	if (fstat(fd, &status) ||
-		(status.st_mode & S_IFMT && !S_ISFIFO(status.st_mode) && !S_ISSOCK(status.st_mode)))
+		(!S_ISFIFO(status.st_mode) && !S_ISSOCK(status.st_mode) && !is_eventfd(fd)))
 		return fail_set(fail, EINVAL,
 			"a notification descriptor is neither an eventfd, nor a pipe, nor a "
 			"socket");
@@ -405,12 +416,8 @@ static int set_vring_call(struct session *session, struct message_in *message, s
 	ring_stop(ring);
 	error = take_event_fd(message, &ring->queue.call_fd, fail);
 	/* Whoever waits on the new descriptor may have missed a notification on the old one. */
-	if (!error && ring->queue.call_fd >= 0) {
-		uint64_t one = 1;
-
-		if (ring->started && write(ring->queue.call_fd, &one, sizeof(one)) < 0)
-			assert(errno == EAGAIN || errno == EPIPE);
-	}
+	if (!error && ring->started)
+		signal_fd(ring->queue.call_fd);
 	return error ? error : ring_apply(session, ring, fail);
 }
 
@@ -474,13 +481,16 @@ static int get_config(struct session *session, struct message_in *message, struc
 {
 	struct vhost_config *config = &message->payload.config;
 	uint8_t space[VHOST_CONFIG_BYTES_MAX] = {0};
+	uint64_t features = session->device.features;
+	/* 36: a driver that does not flush has no cache. Before it has said so, what is offered. */
+	bool may_cache = !features || features & VIRTIO_BLK_F_FLUSH;
 	int error = check_config(message, fail);
 
 	if (error)
 		return error;
 	static_assert(sizeof(struct virtio_blk_config) <= VHOST_CONFIG_BYTES_MAX, "fits");
 	config_fill((struct virtio_blk_config *)space, session->config->dev,
-		atomic_load(&session->device.writeback));
+		atomic_load(&session->device.writeback) && may_cache);
 	memcpy(config->region, space + config->offset, config->bytes);
 	message->reply_bytes = message->header.payload_bytes;
 	return 0;
@@ -690,8 +700,9 @@ void session_destroy(struct session *session)
 
 void session_status(struct session *session, struct controller_status *status)
 {
-	LOCK_SCOPE(&session->lock);
-
+	/* A session that is draining keeps its lock: its figures come a little later. */
+	if (pthread_mutex_trylock(&session->lock))
+		return;
 	status->features = session->device.features;
 	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++) {
 		const struct queue *queue = &session->rings[i].queue;
@@ -704,4 +715,5 @@ void session_status(struct session *session, struct controller_status *status)
 			snprintf(status->trouble, sizeof(status->trouble), "queue %u stopped: %s",
 				i, queue->reason);
 	}
+	pthread_mutex_unlock(&session->lock);
 }

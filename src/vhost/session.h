@@ -4,7 +4,7 @@
  * docs/interop/vhost-user.rst; numbers in comments are those of VHOST.md.
  *
  * A ring runs when it has been started by SET_VRING_KICK, is enabled, and its addresses lie in the
- * guest's memory. Messages change that; session_apply() then starts and stops rings.
+ * guest's memory. Messages change that; ring_apply() then starts what has all it needs.
  *
  * Belongs to the controller's thread.
  */

@@ -18,35 +18,58 @@
 
 enum { TABLES_MAX = 1024, PAGE_BYTES = 4096 };
 
-/* The tables that the SIGBUS handler looks through. Slots are only ever filled and emptied
- * whole. */
+/* The tables that the SIGBUS handler looks through. A table that is given back is kept to be used
+ * again, never freed: the handler may be looking at it. */
 static _Atomic(struct guest_memory *) tables[TABLES_MAX];
+static struct guest_memory *spares[TABLES_MAX];
+static unsigned spare_count;
+static pthread_mutex_t spares_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct guest_memory *take_spare(void)
+{
+	LOCK_SCOPE(&spares_lock);
+
+	return spare_count ? spares[--spare_count] : calloc(1, sizeof(struct guest_memory));
+}
+
+static void keep_spare(struct guest_memory *memory)
+{
+	LOCK_SCOPE(&spares_lock);
+
+	assert(spare_count < TABLES_MAX);
+	spares[spare_count++] = memory;
+}
 
 struct guest_memory *guest_memory_create(void)
 {
-	struct guest_memory *memory = calloc(1, sizeof(*memory));
+	struct guest_memory *memory = take_spare();
 
-	for (unsigned i = 0; memory && i < TABLES_MAX; i++) {
+	if (!memory)
+		return NULL;
+	memory->count = 0;
+	atomic_store(&memory->cut, false);
+	for (unsigned i = 0; i < TABLES_MAX; i++) {
 		struct guest_memory *empty = NULL;
 
 		if (atomic_compare_exchange_strong(&tables[i], &empty, memory))
 			return memory;
 	}
-	free(memory);
+	keep_spare(memory);
 	return NULL;
 }
 
+/* Out of the handler's sight first, unmapped then: the addresses may be somebody else's at once. */
 void guest_memory_destroy(struct guest_memory *memory)
 {
-	for (unsigned i = 0; i < memory->count; i++)
-		munmap(memory->regions[i].mapping, memory->regions[i].mapped_bytes);
 	for (unsigned i = 0; i < TABLES_MAX; i++) {
 		struct guest_memory *mine = memory;
 
 		if (atomic_compare_exchange_strong(&tables[i], &mine, NULL))
 			break;
 	}
-	free(memory);
+	for (unsigned i = 0; i < memory->count; i++)
+		munmap(memory->regions[i].mapping, memory->regions[i].mapped_bytes);
+	keep_spare(memory);
 }
 
 static bool overlaps(uint64_t a, uint64_t b, uint64_t a_bytes, uint64_t b_bytes)
@@ -130,14 +153,20 @@ int guest_memory_add(struct guest_memory *memory, const struct guest_region *reg
 
 int guest_memory_remove(struct guest_memory *memory, const struct guest_region *region)
 {
+	struct guest_region taken;
+
 	for (unsigned i = 0; i < memory->count; i++) {
 		struct guest_region *at = &memory->regions[i];
 
 		if (at->guest_address != region->guest_address ||
 			at->user_address != region->user_address || at->bytes != region->bytes)
 			continue;
-		munmap(at->mapping, at->mapped_bytes);
+		taken = *at;
 		*at = memory->regions[--memory->count];
+		/* Only what the SIGBUS handler cannot find any more is unmapped: the addresses
+		 * may be somebody else's in the next moment. */
+		atomic_thread_fence(memory_order_seq_cst);
+		munmap(taken.mapping, taken.mapped_bytes);
 		return 0;
 	}
 	return -ENOENT;
@@ -187,7 +216,8 @@ static bool replace_region(const char *address)
 				continue;
 			atomic_store(&memory->cut, true);
 			return mmap(start, region->mapped_bytes, PROT_READ | PROT_WRITE,
-				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == start;
+				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+				       0) == start;
 		}
 	}
 	return false;

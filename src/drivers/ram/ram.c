@@ -10,12 +10,13 @@
 #include "base/bits.h"
 #include "drivers/drivers.h"
 
-enum { HUGE_BYTES = 2 << 20, UNMAP_FROM_BYTES = 256 << 10 };
+enum { HUGE_BYTES = 2 << 20 };
 
 struct ram {
 	struct blockdev dev;
 	char *memory;
 	size_t mapped_bytes;
+	bool huge; /* reserved huge pages: giving one back would give up the reservation */
 };
 
 static int ram_open_queue(struct blockdev *dev, struct reactor *reactor,
@@ -32,12 +33,12 @@ static void ram_close_queue(struct blockdev_queue *queue)
 }
 
 /* Large ranges are given back to the system, which reads as zeros too. */
-static void zero(char *at, size_t bytes)
+static void zero(const struct ram *ram, char *at, size_t bytes)
 {
 	char *first = (char *)align_up((uintptr_t)at, HUGE_BYTES);
 	char *end = (char *)((uintptr_t)(at + bytes) & ~(uintptr_t)(HUGE_BYTES - 1));
 
-	if (end > first && !madvise(first, (size_t)(end - first), MADV_REMOVE)) {
+	if (!ram->huge && end > first && !madvise(first, (size_t)(end - first), MADV_REMOVE)) {
 		memset(at, 0, (size_t)(first - at));
 		memset(end, 0, (size_t)(at + bytes - end));
 	} else {
@@ -68,7 +69,7 @@ static void ram_submit(struct blockdev_queue *queue, struct io *io)
 		break;
 	case IO_DISCARD:
 	case IO_WRITE_ZEROES:
-		zero(at, bytes);
+		zero(ram, at, bytes);
 		break;
 	case IO_FLUSH:
 		break;
@@ -124,7 +125,8 @@ int ram_create(struct blockdev **dev, const char *name, uint64_t bytes, uint32_t
 	snprintf(ram->dev.name, sizeof(ram->dev.name), "%s", name);
 	ram->mapped_bytes = align_up(MAX(bytes, (uint64_t)1), HUGE_BYTES);
 	ram->memory = map_memfd("braid-ram", ram->mapped_bytes, MFD_HUGETLB);
-	if (ram->memory == MAP_FAILED) {
+	ram->huge = ram->memory != MAP_FAILED;
+	if (!ram->huge) {
 		ram->memory = map_memfd("braid-ram", ram->mapped_bytes, 0);
 		if (ram->memory != MAP_FAILED)
 			madvise(ram->memory, ram->mapped_bytes, MADV_HUGEPAGE);

@@ -257,9 +257,10 @@ static void step_done(struct uring_command *command, int result)
 
 	if (result == -EINTR || (result == -EAGAIN && transfer)) {
 		step(slot);
-	} else if (result == -EOPNOTSUPP && io->kind == IO_DISCARD) {
+	} else if (result == -EOPNOTSUPP && io->kind == IO_DISCARD &&
+		   !slot->queue->base.dev->discard_zeroes) {
 		finish(slot, 0); /* advisory */
-	} else if (result == -EOPNOTSUPP && io->kind == IO_WRITE_ZEROES && !transfer) {
+	} else if (result == -EOPNOTSUPP && io_changes_data(io) && !transfer) {
 		slot->write_zeroes = true;
 		step(slot);
 	} else if (result >= 0 && transfer) {
