@@ -27,10 +27,9 @@
 
 /* --- rings ----------------------------------------------------------------------------------- */
 
-static bool ring_complete(const struct session *session, const struct session_ring *ring)
+static bool ring_complete(const struct session_ring *ring)
 {
-	return ring->started && ring->enabled && ring->addressed && ring->queue.ring.size &&
-	       session->device.memory;
+	return ring->started && ring->enabled && ring->addressed && ring->queue.ring.size;
 }
 
 /* Finds the ring in the guest's memory. */
@@ -40,7 +39,7 @@ static int ring_map(struct session *session, struct session_ring *ring, struct f
 	const struct guest_memory *memory = session->device.memory;
 	struct split_queue *split = &ring->queue.ring;
 
-	if (!memory->count)
+	if (!memory || !memory->count)
 		return fail_set(fail, EINVAL, "the guest's memory is not shared with braid: %s",
 			CURE_SHARED_MEMORY);
 	if (address->descriptors % 16 || address->available % 2 || address->used % 4)
@@ -75,7 +74,7 @@ static int ring_apply(struct session *session, struct session_ring *ring, struct
 {
 	int error;
 
-	if (ring->queue.running || !ring_complete(session, ring))
+	if (ring->queue.running || !ring_complete(ring))
 		return 0;
 	error = ring_map(session, ring, fail);
 	return error ? error : queue_start(&ring->queue, fail);

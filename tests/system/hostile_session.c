@@ -5,6 +5,7 @@
  * descriptor.
  */
 #include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -310,7 +311,7 @@ static void h35_memory_is_something_else(void **state)
 static void h36_call_fd(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		static const uint64_t full = UINT64_MAX - 1;
 		struct client client;
 		uint64_t index = 0;
@@ -323,6 +324,8 @@ static void h36_call_fd(void **state)
 			assert_int_equal(pipe(fds), 0);
 		else if (i == 1)
 			fds[1] = open("/dev/null", O_RDWR | O_CLOEXEC);
+		else if (i == 3) /* an anonymous inode like an eventfd, but no write succeeds */
+			fds[1] = epoll_create1(EPOLL_CLOEXEC);
 		else
 			fds[1] = eventfd(0, EFD_CLOEXEC); /* blocking */
 		if (i == 2)
