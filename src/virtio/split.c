@@ -151,21 +151,12 @@ static int walk_chain(const struct split_queue *queue, const struct guest_memory
 	}
 }
 
-int split_take(struct split_queue *queue, const struct guest_memory *memory,
+/* The chain of chain->head. */
+static int take_chain(const struct split_queue *queue, const struct guest_memory *memory,
 	struct virtq_chain *chain, struct fail *fail)
 {
-	uint16_t available = fetch16(&queue->available->index);
-	uint16_t waiting = (uint16_t)(available - queue->next_available);
 	int error;
 
-	if (!waiting)
-		return 0;
-	if (waiting > queue->size)
-		return fail_set(fail, EINVAL, "%u chains are available in a ring of %u", waiting,
-			queue->size);
-	/* The entry, and what it leads to, were written before the index: 2.7.13.3 */
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	chain->head = fetch16(&queue->available->ring[queue->next_available % queue->size]);
 	if (chain->head >= queue->size)
 		return fail_set(
 			fail, EINVAL, "chain head %u in a ring of %u", chain->head, queue->size);
@@ -176,8 +167,35 @@ int split_take(struct split_queue *queue, const struct guest_memory *memory,
 	if (error)
 		return error;
 	order_segments(chain);
-	queue->next_available++;
 	return 1;
+}
+
+int split_take(struct split_queue *queue, const struct guest_memory *memory,
+	struct virtq_chain *chain, struct fail *fail)
+{
+	uint16_t available = fetch16(&queue->available->index);
+	uint16_t waiting = (uint16_t)(available - queue->next_available);
+	int result;
+
+	if (!waiting)
+		return 0;
+	if (waiting > queue->size)
+		return fail_set(fail, EINVAL, "%u chains are available in a ring of %u", waiting,
+			queue->size);
+	/* The entry, and what it leads to, were written before the index: 2.7.13.3 */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	chain->head = fetch16(&queue->available->ring[queue->next_available % queue->size]);
+	result = take_chain(queue, memory, chain, fail);
+	if (result > 0)
+		queue->next_available++;
+	return result;
+}
+
+int split_take_again(const struct split_queue *queue, const struct guest_memory *memory,
+	uint16_t head, struct virtq_chain *chain, struct fail *fail)
+{
+	chain->head = head;
+	return take_chain(queue, memory, chain, fail);
 }
 
 void split_put(struct split_queue *queue, uint16_t head, uint32_t written_bytes)

@@ -43,6 +43,9 @@ struct split_queue {
 /* The next chain. 1: taken; 0: there is none; -errno with a sentence: the ring is broken. */
 int split_take(struct split_queue *queue, const struct guest_memory *memory,
 	struct virtq_chain *chain, struct fail *fail);
+/* A chain that was taken in an earlier life and not answered. As above, without 0. */
+int split_take_again(const struct split_queue *queue, const struct guest_memory *memory,
+	uint16_t head, struct virtq_chain *chain, struct fail *fail);
 
 /* Writes a used element; the driver sees it with the next split_publish(). */
 void split_put(struct split_queue *queue, uint16_t head, uint32_t written_bytes);
