@@ -34,6 +34,7 @@ struct controller_config {
 
 struct controller_status {
 	bool connected;
+	bool inflight; /* the front end keeps what is in flight: it survives a restart of braidd */
 	unsigned queues; /* running */
 	uint64_t requests, notifications, errors;
 	uint64_t sessions; /* since the controller was made */

@@ -57,6 +57,7 @@ void queue_complete(struct queue_request *request, enum virtio_blk_status status
 	 * in it only if everything before it was written too. VIRTIO 1.2, 2.7.8.2 */
 	split_put(&queue->ring, request->chain.head,
 		request->written + (request->written + 1 == request->chain.writable_bytes));
+	inflight_put(&queue->inflight, request->chain.head);
 }
 
 void queue_refuse(struct queue_request *request, const struct fail *fail)
@@ -66,6 +67,23 @@ void queue_refuse(struct queue_request *request, const struct fail *fail)
 	queue->in_flight--;
 	list_push_front(&queue->free, &request->io.link);
 	break_queue(queue, fail);
+}
+
+/* The next chain, marked as in flight before anything is done about it. As split_take(). */
+static int next_chain(struct queue *queue, struct virtq_chain *chain, struct fail *fail)
+{
+	const struct guest_memory *memory = queue->device->memory;
+	int result;
+
+	if (inflight_waiting(&queue->inflight))
+		return split_take_again(
+			&queue->ring, memory, inflight_again(&queue->inflight), chain, fail);
+	if (queue->draining)
+		return 0;
+	result = split_take(&queue->ring, memory, chain, fail);
+	if (result > 0 && inflight_take(&queue->inflight, chain->head, fail))
+		return -EBUSY;
+	return result;
 }
 
 /* Takes a batch of chains and starts them. */
@@ -85,7 +103,7 @@ static unsigned take_batch(struct queue *queue)
 		}
 		request =
 			container_of(container_of(node, struct io, link), struct queue_request, io);
-		result = split_take(&queue->ring, queue->device->memory, &request->chain, &fail);
+		result = next_chain(queue, &request->chain, &fail);
 		if (result < 0)
 			break_queue(queue, &fail);
 		if (result <= 0)
@@ -101,6 +119,25 @@ static unsigned take_batch(struct queue *queue)
 	return taken;
 }
 
+/* Shows the driver what has been answered. */
+static void publish(struct queue *queue)
+{
+	bool notify = split_publish(&queue->ring);
+
+	inflight_publish(&queue->inflight, queue->ring.published_used);
+	if (!notify)
+		return;
+	counter_add(&queue->counters.notifications, 1);
+	signal_fd(queue->call_fd);
+}
+
+/* Whether the front end has cut short what it shares with us. */
+static bool is_cut(const struct queue_device *device)
+{
+	return atomic_load_explicit(&device->memory->cut, memory_order_relaxed) ||
+	       (device->region && inflight_region_cut(device->region));
+}
+
 static unsigned queue_poll(struct poller *poller)
 {
 	struct queue *queue = container_of(poller, struct queue, poller);
@@ -109,16 +146,14 @@ static unsigned queue_poll(struct poller *poller)
 
 	if (is_broken(queue))
 		return 0;
-	if (atomic_load_explicit(&queue->device->memory->cut, memory_order_relaxed)) {
-		fail_set(&fail, EFAULT, "the front end cut the guest's memory short");
+	if (is_cut(queue->device)) {
+		fail_set(&fail, EFAULT,
+			"the front end cut the guest's memory or the inflight region short");
 		break_queue(queue, &fail);
 		return 0;
 	}
 	work = take_batch(queue);
-	if (split_publish(&queue->ring)) {
-		counter_add(&queue->counters.notifications, 1);
-		signal_fd(queue->call_fd);
-	}
+	publish(queue);
 	return work;
 }
 
@@ -130,6 +165,8 @@ static bool queue_arm(struct poller *poller)
 		return true;
 	if (queue->kick_fd < 0)
 		return false; /* the driver does not notify: somebody has to look */
+	if (inflight_waiting(&queue->inflight) && !queue->parked)
+		return false;
 	queue->sleeping = true;
 	/* A parked queue goes on when a request completes, not when the driver adds more. */
 	return split_want_notification(&queue->ring) || queue->parked;
@@ -178,7 +215,7 @@ int queue_start(struct queue *queue, struct fail *fail)
 	assert(!queue->running && queue->ring.descriptors && queue->device->memory);
 	queue->poller = (struct poller){queue_poll, queue_arm, queue_disarm, {NULL, NULL}};
 	atomic_store(&queue->broken, false);
-	queue->sleeping = queue->parked = false;
+	queue->sleeping = queue->parked = queue->draining = false;
 	queue->ring.published_used = queue->ring.next_used;
 	queue->in_flight = 0;
 	if (allocate_requests(queue))
@@ -207,21 +244,22 @@ static int park_on_reactor(void *argument)
 	struct queue *queue = argument;
 
 	poller_remove(&queue->poller);
+	queue->draining = true;
 	if (queue->kick_fd >= 0)
 		reactor_unwatch(queue->reactor, queue->kick_fd);
 	return 0;
 }
 
-/* 1: something is still in flight. */
+/* 1: something is still in flight, or waits to be carried out again. */
 static int drained_on_reactor(void *argument)
 {
 	struct queue *queue = argument;
 
-	if (queue->in_flight)
-		return 1;
-	if (!is_broken(queue) && split_publish(&queue->ring))
-		signal_fd(queue->call_fd);
-	return 0;
+	if (!is_broken(queue)) {
+		take_batch(queue);
+		publish(queue);
+	}
+	return queue->in_flight || (!is_broken(queue) && inflight_waiting(&queue->inflight));
 }
 
 void queue_stop(struct queue *queue)
@@ -234,5 +272,6 @@ void queue_stop(struct queue *queue)
 	blockdev_close_queue(queue->blocks);
 	free(queue->requests);
 	queue->requests = NULL;
+	inflight_release(&queue->inflight);
 	queue->running = false;
 }

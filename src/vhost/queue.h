@@ -21,8 +21,10 @@
 #include "base/log.h"
 #include "block/blockdev.h"
 #include "reactor/reactor.h"
+#include "vhost/inflight_region.h"
 #include "vhost/narrow.h"
 #include "virtio/features.h"
+#include "virtio/inflight.h"
 #include "virtio/split.h"
 
 enum {
@@ -32,6 +34,9 @@ enum {
 	QUEUE_CLEAR_SEGMENTS = 16,	 /* ranges of one DISCARD or WRITE_ZEROES */
 	QUEUE_CLEAR_SECTORS = 64 << 11,	 /* of one range: 64 MiB */
 };
+
+/* What one turn can answer: all that was in flight, and what it takes. */
+static_assert(QUEUE_REQUESTS_MAX + QUEUE_BATCH <= INFLIGHT_BATCH_MAX, "fits");
 
 struct queue;
 
@@ -63,6 +68,7 @@ struct queue_device {
 	uint64_t features; /* as negotiated */
 	atomic_bool writeback;
 	struct guest_memory *memory;
+	struct inflight_region *region; /* NULL: the front end does not keep what is in flight */
 	struct narrow *narrow;
 };
 
@@ -71,12 +77,14 @@ struct queue {
 	struct reactor *reactor;
 	struct poller poller;
 	struct split_queue ring;
+	struct inflight inflight;	/* without an area while the device has no region */
 	struct blockdev_queue *blocks;	/* the volume, on this reactor */
 	int kick_fd, call_fd, error_fd; /* -1: none */
 	bool running;
 	atomic_bool broken; /* set by the reactor, after reason */
 	bool sleeping;	    /* armed: the driver's notification is wanted */
 	bool parked;	    /* out of requests: takes no chains until one is done */
+	bool draining;	    /* takes only what an earlier life left */
 	unsigned in_flight;
 	struct list free; /* of struct queue_request, by io.link */
 	struct queue_request *requests;
@@ -86,10 +94,12 @@ struct queue {
 	struct log_limit log;
 };
 
-/* Starts serving: the ring's addresses, size, base and descriptors are set. Session thread. */
+/* Starts serving: the ring's addresses, size, base and descriptors are set, and inflight has taken
+ * up its area if there is one. Session thread. */
 int queue_start(struct queue *queue, struct fail *fail);
-/* Stops and waits until nothing is in flight; ring.next_available is then the base for a later
- * start. Harmless when it does not run. Session thread. */
+/* Stops and waits until nothing is in flight or waits to be carried out again; ring.next_available
+ * is then the base for a later start. Lets go of inflight. Harmless when it does not run. Session
+ * thread. */
 void queue_stop(struct queue *queue);
 
 /* Ends the request with a virtio-blk status. On the queue's reactor. vhost/blk.c calls it. */

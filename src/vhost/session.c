@@ -19,7 +19,8 @@
 
 #define PROTOCOL_FEATURES                                                       \
 	(VHOST_PROTOCOL_MQ | VHOST_PROTOCOL_REPLY_ACK | VHOST_PROTOCOL_CONFIG | \
-		VHOST_PROTOCOL_BACKEND_REQ | VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS)
+		VHOST_PROTOCOL_BACKEND_REQ | VHOST_PROTOCOL_INFLIGHT_SHMFD |    \
+		VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS)
 
 #define CURE_SHARED_MEMORY                                                       \
 	"start QEMU with -object memory-backend-memfd,id=mem,size=...,share=on " \
@@ -69,6 +70,47 @@ static void ring_stop(struct session_ring *ring)
 	ring->base = ring->queue.ring.next_available;
 }
 
+static void warn_untracked(struct session *session)
+{
+	if (!session->untracked)
+		log_warning(
+			"event=VhostNoInflight controller=%s effect=\"the guest does not survive a "
+			"restart of braidd: its front end does not keep what is in flight\"",
+			session->config->name);
+	session->untracked = true;
+}
+
+/* Takes up what the front end has kept of this ring's requests. */
+static int ring_recover(struct session *session, struct session_ring *ring, struct fail *fail)
+{
+	const struct inflight_region *region = session->device.region;
+	struct inflight *inflight = &ring->queue.inflight;
+	unsigned index = (unsigned)(ring - session->rings);
+	struct inflight_area *area;
+	uint16_t entries = 0;
+	int error;
+
+	if (!region) {
+		warn_untracked(session);
+		return 0;
+	}
+	area = inflight_region_area(region, index, &entries);
+	if (!area)
+		return fail_set(
+			fail, EINVAL, "the inflight region has no room for queue %u", index);
+	error = inflight_recover(inflight, area, entries, &ring->queue.ring, fail);
+	if (error)
+		return error;
+	if (inflight_region_cut(region)) {
+		inflight_release(inflight);
+		return fail_set(fail, EFAULT, "the front end cut the inflight region short");
+	}
+	if (inflight->again_count)
+		log_info("event=VhostResubmit controller=%s queue=%u requests=%u",
+			session->config->name, index, inflight->again_count);
+	return 0;
+}
+
 /* Starts a ring that has all it needs and does not run. */
 static int ring_apply(struct session *session, struct session_ring *ring, struct fail *fail)
 {
@@ -77,7 +119,18 @@ static int ring_apply(struct session *session, struct session_ring *ring, struct
 	if (ring->queue.running || !ring_complete(ring))
 		return 0;
 	error = ring_map(session, ring, fail);
-	return error ? error : queue_start(&ring->queue, fail);
+	if (!error)
+		error = ring_recover(session, ring, fail);
+	if (!error)
+		error = queue_start(&ring->queue, fail);
+	if (error) {
+		inflight_release(&ring->queue.inflight);
+		return error;
+	}
+	/* The back end of that session may have been killed before it notified the driver. */
+	if (session->device.region && !session->made_region)
+		signal_fd(ring->queue.call_fd);
+	return 0;
 }
 
 static void stop_all(struct session *session)
@@ -330,56 +383,6 @@ static int get_vring_base(struct session *session, struct message_in *message, s
 	return 0;
 }
 
-static bool is_eventfd(int fd)
-{
-	static const char eventfd_name[] = "anon_inode:[eventfd]";
-	char path[40], target[sizeof(eventfd_name)];
-	ssize_t length;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	length = readlink(path, target, sizeof(target));
-	return length == sizeof(eventfd_name) - 1 && !memcmp(target, eventfd_name, (size_t)length);
-}
-
-/* An eventfd, a pipe or (User-Mode Linux) a socket pair, made non-blocking. What a write to it
- * answers is nobody's concern: see signal_fd(). */
-static int check_event_fd(int fd, struct fail *fail)
-{
-	struct stat status;
-
-	if (fstat(fd, &status) ||
-		(!S_ISFIFO(status.st_mode) && !S_ISSOCK(status.st_mode) && !is_eventfd(fd)))
-		return fail_set(fail, EINVAL,
-			"a notification descriptor is neither an eventfd, nor a pipe, nor a "
-			"socket");
-	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK))
-		return fail_set(
-			fail, errno, "a notification descriptor cannot be made non-blocking");
-	return 0;
-}
-
-/* 72: the descriptor that comes with a message takes the place of the old one; bit 8: none. */
-static int take_event_fd(struct message_in *message, int *place, struct fail *fail)
-{
-	bool none = message->payload.u64 & VHOST_VRING_NO_FD;
-	int error;
-
-	if (message->fd_count != (none ? 0 : 1))
-		return fail_set(fail, EINVAL, "a notification message with %u descriptors",
-			message->fd_count);
-	if (!none) {
-		error = check_event_fd(message->fds[0], fail);
-		if (error)
-			return error;
-	}
-	fd_close(place);
-	if (!none) {
-		*place = message->fds[0];
-		message->fds[0] = -1;
-	}
-	return 0;
-}
-
 static struct session_ring *notified_ring(
 	struct session *session, struct message_in *message, struct fail *fail)
 {
@@ -398,7 +401,7 @@ static int set_vring_kick(struct session *session, struct message_in *message, s
 	if (!ring)
 		return -EINVAL;
 	ring_stop(ring);
-	error = take_event_fd(message, &ring->queue.kick_fd, fail);
+	error = message_take_event_fd(message, &ring->queue.kick_fd, fail);
 	if (error)
 		return error;
 	ring->started = true;
@@ -413,7 +416,7 @@ static int set_vring_call(struct session *session, struct message_in *message, s
 	if (!ring)
 		return -EINVAL;
 	ring_stop(ring);
-	error = take_event_fd(message, &ring->queue.call_fd, fail);
+	error = message_take_event_fd(message, &ring->queue.call_fd, fail);
 	/* Whoever waits on the new descriptor may have missed a notification on the old one. */
 	if (!error && ring->started)
 		signal_fd(ring->queue.call_fd);
@@ -428,7 +431,7 @@ static int set_vring_err(struct session *session, struct message_in *message, st
 	if (!ring)
 		return -EINVAL;
 	ring_stop(ring);
-	error = take_event_fd(message, &ring->queue.error_fd, fail);
+	error = message_take_event_fd(message, &ring->queue.error_fd, fail);
 	return error ? error : ring_apply(session, ring, fail);
 }
 
@@ -458,6 +461,56 @@ static int set_backend_req_fd(
 	session->backend_fd = message->fds[0];
 	message->fds[0] = -1;
 	return 0;
+}
+
+/* --- handlers: requests in flight ------------------------------------------------------------- */
+
+static int check_inflight(
+	const struct session *session, const struct message_in *message, struct fail *fail)
+{
+	if (!(session->protocol_features & VHOST_PROTOCOL_INFLIGHT_SHMFD))
+		return fail_set(fail, EINVAL, "INFLIGHT_SHMFD was not negotiated");
+	if (message->header.payload_bytes != VHOST_INFLIGHT_BYTES &&
+		message->header.payload_bytes != sizeof(message->payload.inflight))
+		return fail_set(
+			fail, EMSGSIZE, "a description of %u bytes", message->header.payload_bytes);
+	return 0;
+}
+
+/* 88. Nothing of it stays here: that a second call frees what the first one made, and that many of
+ * them cost us nothing, needs no doing. */
+static int get_inflight_fd(struct session *session, struct message_in *message, struct fail *fail)
+{
+	int error = check_inflight(session, message, fail);
+
+	if (error)
+		return error;
+	message->reply_fd = inflight_region_make(&message->payload.inflight, fail);
+	if (message->reply_fd < 0)
+		return message->reply_fd;
+	message->reply_bytes = message->header.payload_bytes;
+	session->made_region = true;
+	return 0;
+}
+
+static int set_inflight_fd(struct session *session, struct message_in *message, struct fail *fail)
+{
+	struct inflight_region *region, *old = session->device.region;
+	int fd = message->fds[0], error = check_inflight(session, message, fail);
+
+	if (error)
+		return error;
+	if (message->fd_count != 1)
+		return fail_set(
+			fail, EINVAL, "an inflight region with %u descriptors", message->fd_count);
+	message->fds[0] = -1;
+	error = inflight_region_map(&region, &message->payload.inflight, fd, fail);
+	if (error)
+		return error;
+	stop_all(session);
+	session->device.region = region;
+	inflight_region_unmap(old);
+	return apply_all(session, fail);
 }
 
 /* --- handlers: configuration space ------------------------------------------------------------ */
@@ -546,6 +599,8 @@ static const struct {
 	ROW(SET_BACKEND_REQ_FD,    set_backend_req_fd,    0,   1),
 	ROW(GET_CONFIG,            get_config,            ANY_BYTES, 0),
 	ROW(SET_CONFIG,            set_config,            ANY_BYTES, 0),
+	ROW(GET_INFLIGHT_FD,       get_inflight_fd,       ANY_BYTES, 0),
+	ROW(SET_INFLIGHT_FD,       set_inflight_fd,       ANY_BYTES, 1),
 	ROW(GET_MAX_MEM_SLOTS,     get_max_mem_slots,     0,   0),
 	ROW(ADD_MEM_REG,           add_mem_reg,           sizeof(struct vhost_single_region), 1),
 	ROW(REM_MEM_REG,           rem_mem_reg,           sizeof(struct vhost_single_region), 1),
@@ -622,6 +677,7 @@ int session_message(struct session *session, struct fail *fail)
 		error = dispatch(session, &message, fail);
 	for (unsigned i = 0; i < VHOST_FDS_MAX; i++)
 		fd_close(&message.fds[i]);
+	fd_close(&message.reply_fd);
 	return error;
 }
 
@@ -690,6 +746,7 @@ void session_destroy(struct session *session)
 	}
 	fd_close(&session->backend_fd);
 	narrow_destroy(session->device.narrow);
+	inflight_region_unmap(session->device.region);
 	if (session->device.memory)
 		guest_memory_destroy(session->device.memory);
 	close(session->fd);
@@ -703,6 +760,8 @@ void session_status(struct session *session, struct controller_status *status)
 	if (pthread_mutex_trylock(&session->lock))
 		return;
 	status->features = session->device.features;
+	status->inflight = session->protocol_features & VHOST_PROTOCOL_INFLIGHT_SHMFD &&
+			   (session->device.region || !session->untracked);
 	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++) {
 		const struct queue *queue = &session->rings[i].queue;
 

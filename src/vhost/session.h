@@ -32,6 +32,8 @@ struct session {
 	int backend_fd; /* for requests to the front end; -1: none */
 	struct queue_device device;
 	uint64_t protocol_features;
+	bool made_region;     /* here; otherwise the front end has one from an earlier session */
+	bool untracked;	      /* a ring has started without an inflight region, and that was said */
 	pthread_mutex_t lock; /* rings against controller_status() */
 	struct session_ring rings[CONTROLLER_QUEUES_MAX];
 };

@@ -121,11 +121,15 @@ struct vhost_config {
 };
 static_assert(sizeof(struct vhost_config) == 12 + VHOST_CONFIG_BYTES_MAX, "vhost-user config");
 
+/* GET_INFLIGHT_FD, SET_INFLIGHT_FD: the specification has 20 bytes, QEMU sends its struct of 24. */
+enum { VHOST_INFLIGHT_BYTES = 20 };
+
 struct vhost_inflight {
 	uint64_t mmap_bytes, mmap_offset;
 	uint16_t queues, queue_size;
 	uint32_t padding;
 };
+static_assert(sizeof(struct vhost_inflight) == 24, "vhost-user inflight description");
 
 union vhost_payload {
 	uint64_t u64;
