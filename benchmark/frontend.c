@@ -30,7 +30,7 @@ void frontend_init(struct frontend *frontend, int timeout_ms)
 	memset(frontend, 0, sizeof(*frontend));
 	frontend->socket = -1;
 	frontend->timeout_ms = timeout_ms ? timeout_ms : FRONTEND_TIMEOUT_MS;
-	frontend->memory.fd = -1;
+	frontend->memory.fd = frontend->inflight_fd = -1;
 	frontend->memory.guest_address = FRONTEND_GUEST_ADDRESS;
 	for (unsigned i = 0; i < FRONTEND_QUEUES_MAX; i++) {
 		struct virtqueue *queue = &frontend->queue[i];
@@ -60,7 +60,14 @@ void frontend_close(struct frontend *frontend)
 	if (frontend->memory.base)
 		munmap(frontend->memory.base, frontend->memory.bytes);
 	close_fd(&frontend->memory.fd);
+	close_fd(&frontend->inflight_fd);
 	frontend_init(frontend, frontend->timeout_ms);
+}
+
+void frontend_disconnect(struct frontend *frontend)
+{
+	close_fd(&frontend->socket);
+	frontend->protocol = 0;
 }
 
 int frontend_connect(struct frontend *frontend, const char *path, struct fail *fail)
@@ -226,6 +233,47 @@ int frontend_share(struct frontend *frontend, struct fail *fail)
 		offsetof(struct vhost_mem_table, region[1]), memory->fd, fail);
 }
 
+static int ask_for_region(
+	struct frontend *frontend, unsigned queues, unsigned queue_size, struct fail *fail)
+{
+	struct vhost_inflight wanted = {
+		.queues = (uint16_t)queues,
+		.queue_size = (uint16_t)queue_size,
+	};
+	struct frontend_message message = {
+		.request = VHOST_GET_INFLIGHT_FD,
+		.payload = &wanted,
+		.payload_bytes = sizeof(wanted),
+		.want_reply = true,
+	};
+	int result = frontend_message(frontend, &message, fail);
+
+	if (result)
+		return result;
+	frontend->inflight_fd = message.reply_fd;
+	frontend->inflight = message.reply.inflight;
+	if (message.reply_fd < 0 || message.reply_bytes < VHOST_INFLIGHT_BYTES)
+		return fail_set(fail, EPROTO,
+			"the back end answered GET_INFLIGHT_FD with %u bytes and %s descriptor",
+			message.reply_bytes, message.reply_fd < 0 ? "no" : "a");
+	return 0;
+}
+
+int frontend_track(
+	struct frontend *frontend, unsigned queues, unsigned queue_size, struct fail *fail)
+{
+	int result = 0;
+
+	if (!(frontend->protocol & VHOST_PROTOCOL_INFLIGHT_SHMFD))
+		return 0;
+	if (frontend->inflight_fd < 0)
+		result = ask_for_region(frontend, queues, queue_size, fail);
+	if (result)
+		return result;
+	return frontend_tell(frontend, VHOST_SET_INFLIGHT_FD, &frontend->inflight,
+		sizeof(frontend->inflight), frontend->inflight_fd, fail);
+}
+
 int frontend_prepare(struct frontend *frontend, unsigned index, unsigned size, struct fail *fail)
 {
 	struct virtqueue *queue = &frontend->queue[index];
@@ -328,6 +376,8 @@ static int open_session(
 	if (result)
 		return result;
 	result = frontend_share(frontend, fail);
+	if (!result)
+		result = frontend_track(frontend, options->queues, options->queue_size, fail);
 	for (unsigned i = 0; i < options->queues && !result; i++) {
 		result = frontend_prepare(frontend, i, options->queue_size, fail);
 		if (!result)

@@ -5,7 +5,11 @@
  *	frontend_open() = frontend_connect()        the socket
  *	                  frontend_negotiate()      features, protocol features, config space
  *	                  frontend_share()          memfd --> SET_MEM_TABLE
+ *	                  frontend_track()          GET_INFLIGHT_FD, SET_INFLIGHT_FD
  *	                  frontend_start() x queues NUM, BASE, ADDR, ERR, CALL, KICK, ENABLE
+ *
+ * After frontend_disconnect() the same steps, but frontend_allocate() and frontend_prepare(), lead
+ * back: memory, rings and what is in flight in them are kept for the next back end.
  *
  * Each step may be taken alone, in any order, and frontend_message() sends anything at all: the
  * conformance and hostile tests speak through it.
@@ -42,7 +46,7 @@ enum { FRONTEND_QUEUES_MAX = 64, FRONTEND_TIMEOUT_MS = 5000 };
 		VIRTIO_BLK_F_DISCARD | VIRTIO_BLK_F_WRITE_ZEROES | VHOST_F_PROTOCOL_FEATURES)
 #define FRONTEND_PROTOCOL                                                       \
 	(VHOST_PROTOCOL_MQ | VHOST_PROTOCOL_REPLY_ACK | VHOST_PROTOCOL_CONFIG | \
-		VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS)
+		VHOST_PROTOCOL_INFLIGHT_SHMFD | VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS)
 
 struct frontend_options {
 	const char *path;      /* of the back end's socket */
@@ -74,7 +78,9 @@ struct frontend {
 	unsigned memory_slots;		 /* GET_MAX_MEM_SLOTS, 0 unknown */
 	struct virtio_blk_config config; /* zeros where the back end has none */
 	struct frontend_memory memory;
-	unsigned queues; /* set up so far */
+	struct vhost_inflight inflight; /* as the back end described it */
+	int inflight_fd;		/* -1: none */
+	unsigned queues;		/* set up so far */
 	struct virtqueue queue[FRONTEND_QUEUES_MAX];
 };
 
@@ -109,6 +115,12 @@ int frontend_allocate(
 	struct frontend *frontend, uint64_t bytes, bool hugetlb, bool unsealed, struct fail *fail);
 /* Tells the back end of the memory: SET_MEM_TABLE. */
 int frontend_share(struct frontend *frontend, struct fail *fail);
+/* Has what is in flight tracked in a region for `queues` of `queue_size`: asks for one, unless
+ * there is one from an earlier session, and hands it in. Nothing without INFLIGHT_SHMFD. */
+int frontend_track(
+	struct frontend *frontend, unsigned queues, unsigned queue_size, struct fail *fail);
+/* Closes the socket and forgets the protocol features, and nothing else. */
+void frontend_disconnect(struct frontend *frontend);
 /* Carves memory for queue `index`, makes its eventfds; tells the back end nothing. */
 int frontend_prepare(struct frontend *frontend, unsigned index, unsigned size, struct fail *fail);
 /* NUM, BASE, ADDR, ERR, CALL, KICK and, with protocol features, ENABLE. */
