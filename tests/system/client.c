@@ -4,12 +4,14 @@
 #include <assert.h>
 #include <dirent.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/bits.h"
 
-enum { RETRY_MS = 20, RETRIES = 150, SESSIONS_MAX = 64 };
+enum { RETRY_MS = 20, RETRIES = 150, REBIRTH_RETRIES = 1000, SESSIONS_MAX = 64 };
 
 /* Sockets of sessions that no client_close() has ended: a failed test leaves by longjmp. */
 static int sessions[SESSIONS_MAX];
@@ -68,6 +70,7 @@ int client_setup(void **state)
 
 static void ready(struct client *client)
 {
+	client->region = NULL;
 	client->header = client_memory(client, sizeof(*client->header), 0);
 	client->status = client_memory(client, 1, STATUS_NONE);
 }
@@ -91,6 +94,10 @@ static int try_open(struct client *client, unsigned *queues, uint64_t without, s
 	result = frontend_allocate(frontend, CLIENT_MEMORY_BYTES, false, false, fail);
 	if (!result)
 		result = frontend_share(frontend, fail);
+	if (!result)
+		result = frontend_track(frontend,
+			MIN(frontend->queues_offered, (unsigned)FRONTEND_QUEUES_MAX),
+			CLIENT_ENTRIES, fail);
 	if (result)
 		frontend_close(frontend);
 	return result;
@@ -146,8 +153,16 @@ void client_connect(struct client *client, const char *path)
 	session_begun(client->frontend.socket);
 }
 
+void client_unmap(struct client *client)
+{
+	if (client->region)
+		munmap(client->region, client->frontend.inflight.mmap_bytes);
+	client->region = NULL;
+}
+
 void client_drop(struct client *client)
 {
+	client_unmap(client);
 	session_ended(client->frontend.socket);
 	frontend_close(&client->frontend);
 }
@@ -156,6 +171,7 @@ void client_close(struct client *client)
 {
 	enum { FAREWELL_MS = 1000 };
 
+	client_unmap(client);
 	session_ended(client->frontend.socket);
 	/* The back end hears that this is the end, and has closed its side before the next session
 	 * knocks: it may serve one at a time. */
@@ -163,6 +179,84 @@ void client_close(struct client *client)
 	frontend_await_close(&client->frontend, FAREWELL_MS);
 	usleep(1000);
 	frontend_close(&client->frontend);
+}
+
+void client_need_reborn(void)
+{
+	if (!client_environment("BRAID_TEST_REBORN"))
+		skip();
+}
+
+static pid_t peer_of(const struct client *client)
+{
+	struct ucred peer;
+	socklen_t bytes = sizeof(peer);
+
+	if (getsockopt(client->frontend.socket, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) < 0)
+		return 0;
+	return peer.pid;
+}
+
+void client_end_peer(struct client *client, int signal_number)
+{
+	pid_t peer = peer_of(client);
+
+	assert_true(peer > 1 && peer != getpid());
+	assert_int_equal(kill(peer, signal_number), 0);
+	assert_int_equal(frontend_await_close(&client->frontend, CLIENT_TIMEOUT_MS), 0);
+}
+
+/* As far as rings that run again. */
+static int try_reopen(struct client *client, struct fail *fail)
+{
+	struct frontend *frontend = &client->frontend;
+	int result = frontend_connect(frontend, client_socket(), fail);
+
+	if (!result)
+		result = frontend_negotiate(frontend, frontend->features, FRONTEND_PROTOCOL, fail);
+	if (!result)
+		result = frontend_share(frontend, fail);
+	if (!result)
+		result = frontend_track(frontend, 0, 0, fail);
+	for (unsigned i = 0; i < frontend->queues && !result; i++)
+		result = frontend_start(frontend, i, fail);
+	if (result)
+		frontend_disconnect(frontend);
+	return result;
+}
+
+void client_reopen(struct client *client)
+{
+	struct fail fail = {0};
+	int result = -1;
+
+	session_ended(client->frontend.socket);
+	frontend_disconnect(&client->frontend);
+	for (unsigned i = 0; i < REBIRTH_RETRIES && result; i++) {
+		result = try_reopen(client, &fail);
+		if (result)
+			usleep(RETRY_MS * 1000);
+	}
+	if (result)
+		fail_msg("no new session: %s", fail.text);
+	session_begun(client->frontend.socket);
+}
+
+struct inflight_area *client_area(struct client *client, unsigned index)
+{
+	const struct vhost_inflight *inflight = &client->frontend.inflight;
+
+	if (client->frontend.inflight_fd < 0) {
+		client_close(client);
+		skip();
+	}
+	if (!client->region) {
+		client->region = mmap(NULL, inflight->mmap_bytes, PROT_READ | PROT_WRITE,
+			MAP_SHARED, client->frontend.inflight_fd, (off_t)inflight->mmap_offset);
+		assert_true(client->region != MAP_FAILED);
+	}
+	/* Where a queue's area lies is the back end's secret; this is braid's way. */
+	return (void *)(client->region + index * inflight_area_bytes(inflight->queue_size));
 }
 
 void client_need_feature(struct client *client, uint64_t feature)
@@ -323,19 +417,17 @@ void client_expect_broken(struct client *client, unsigned queue)
 unsigned client_peer_descriptors(void)
 {
 	struct client client;
-	struct ucred peer;
-	socklen_t bytes = sizeof(peer);
+	pid_t peer;
 	char path[64];
 	unsigned count = 0;
 	DIR *folder;
 
 	client_connect(&client, client_socket());
-	if (getsockopt(client.frontend.socket, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) < 0)
-		peer.pid = 0;
+	peer = peer_of(&client);
 	client_close(&client);
 	client_check_alive(); /* so that the session above is over */
 	usleep(CLIENT_QUIET_MS * 1000);
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)peer.pid);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)peer);
 	folder = opendir(path);
 	if (!folder)
 		return 0;

@@ -8,6 +8,8 @@
  *	BRAID_TEST_BLOCKS, BRAID_TEST_BLOCK_BYTES   what the config space must say; optional
  *	BRAID_TEST_ONLY        a pattern such as "h3*": only those tests
  *	BRAID_TEST_STRICT      "1": also what braid promises beyond the specification
+ *	BRAID_TEST_REBORN      "1": whenever the back end ends, somebody starts it anew; its disk
+ *	                       is slow, and may be empty then. Without it those tests are skipped
  *
  * Every wait ends within CLIENT_TIMEOUT_MS, and a test that hangs is killed by an alarm.
  */
@@ -26,12 +28,14 @@
 #include <cmocka.h>
 
 #include "benchmark/frontend.h"
+#include "virtio/inflight.h"
 
 enum {
 	CLIENT_TIMEOUT_MS = 3000,
 	CLIENT_QUIET_MS = 150, /* how long "nothing happens" is watched */
 	CLIENT_ALARM_S = 60,
 	CLIENT_QUEUE_SIZE = 128,
+	CLIENT_ENTRIES = 1024, /* the largest queue that is tracked while in flight */
 	CLIENT_MEMORY_BYTES = 8 << 20,
 	SECTOR = 512,
 	STATUS_NONE = 0xff, /* before the back end has written a status */
@@ -41,6 +45,7 @@ struct client {
 	struct frontend frontend;
 	struct virtio_blk_header *header; /* of client_request() */
 	uint8_t *status;
+	uint8_t *region; /* client_area(), NULL: not mapped */
 };
 
 const char *client_socket(void);
@@ -69,6 +74,16 @@ void client_open_idle(struct client *client, uint64_t without);
 void client_close(struct client *client);
 /* Ends it without a word. */
 void client_drop(struct client *client);
+/* Skips the calling test unless somebody starts the back end anew when it ends. */
+void client_need_reborn(void);
+/* Ends the back end with a signal and waits until it has hung up. */
+void client_end_peer(struct client *client, int signal_number);
+/* A new session over the same memory, with the same rings running and what is in flight in them. */
+void client_reopen(struct client *client);
+/* What the back end keeps of queue `index` in the inflight region, mapped until client_unmap() or
+ * the session's end. Skips the test when it keeps nothing. */
+struct inflight_area *client_area(struct client *client, unsigned index);
+void client_unmap(struct client *client);
 /* A fresh session serves a good read. */
 void client_check_alive(void);
 
