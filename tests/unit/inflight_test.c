@@ -17,18 +17,28 @@
 
 enum { SIZE = 8, ENTRIES = 16 };
 
-/* What outlives the device: ring and area. The ring's end is the arena's, for the sanitizers' sake
- * each test has it in an allocation of its own. */
+/* What outlives the device: the ring and the area, as bytes, because each ends in an array. */
 struct arena {
 	struct virtq_desc descriptors[SIZE];
-	struct virtq_avail available;
-	le16 available_ring[SIZE + 1];
-	struct virtq_used used;
-	struct virtq_used_element used_ring[SIZE];
-	le16 event;
-	struct inflight_area area;
-	struct inflight_entry entry[ENTRIES];
+	_Alignas(8) uint8_t available[4 + 2 * (SIZE + 1)];
+	_Alignas(8) uint8_t used[4 + 8 * SIZE + 2];
+	_Alignas(8) uint8_t area[16 + 16 * ENTRIES];
 };
+
+static struct virtq_avail *available_of(struct arena *arena)
+{
+	return (void *)arena->available;
+}
+
+static struct virtq_used *used_of(struct arena *arena)
+{
+	return (void *)arena->used;
+}
+
+static struct inflight_area *area_of(struct arena *arena)
+{
+	return (void *)arena->area;
+}
 
 struct device {
 	struct split_queue ring;
@@ -42,13 +52,13 @@ static struct arena *make_arena(uint16_t index)
 	struct arena *arena = calloc(1, sizeof(*arena));
 
 	assert_non_null(arena);
-	arena->area.version = INFLIGHT_VERSION;
-	arena->area.entries = ENTRIES;
-	arena->area.used_index = index;
-	arena->used.index = le16_of(index);
-	arena->available.index = le16_of((uint16_t)(index + SIZE));
+	area_of(arena)->version = INFLIGHT_VERSION;
+	area_of(arena)->entries = ENTRIES;
+	area_of(arena)->used_index = index;
+	used_of(arena)->index = le16_of(index);
+	available_of(arena)->index = le16_of((uint16_t)(index + SIZE));
 	for (unsigned i = 0; i < SIZE; i++)
-		arena->available.ring[(uint16_t)(index + i) % SIZE] = le16_of(heads[i]);
+		available_of(arena)->ring[(uint16_t)(index + i) % SIZE] = le16_of(heads[i]);
 	return arena;
 }
 
@@ -57,11 +67,11 @@ static int start(struct device *device, struct arena *arena, struct fail *fail)
 	*device = (struct device){
 		.ring = {.size = SIZE,
 			.descriptors = arena->descriptors,
-			.available = &arena->available,
-			.used = &arena->used},
+			.available = available_of(arena),
+			.used = used_of(arena)},
 	};
-	device->ring.next_used = device->ring.published_used = le16_get(arena->used.index);
-	return inflight_recover(&device->inflight, &arena->area, ENTRIES, &device->ring, fail);
+	device->ring.next_used = device->ring.published_used = le16_get(used_of(arena)->index);
+	return inflight_recover(&device->inflight, area_of(arena), ENTRIES, &device->ring, fail);
 }
 
 static void take(struct device *device, unsigned count)
@@ -115,8 +125,8 @@ static void check_arena(const struct arena *found, uint16_t begin, unsigned step
 
 	memcpy(arena, found, sizeof(*arena));
 	expect(!start(&device, arena, &fail), "step %u: %s", step, fail.text);
-	for (uint16_t i = begin; i != le16_get(arena->used.index); i++)
-		seen[le32_get(arena->used.ring[i % SIZE].head)]++;
+	for (uint16_t i = begin; i != le16_get(used_of(arena)->index); i++)
+		seen[le32_get(used_of(arena)->ring[i % SIZE].head)]++;
 	while (inflight_waiting(&device.inflight)) {
 		uint16_t head = inflight_again(&device.inflight);
 		unsigned place = 0;
@@ -127,8 +137,9 @@ static void check_arena(const struct arena *found, uint16_t begin, unsigned step
 		expect(place >= last, "step %u: %u comes again too late", step, head);
 		last = place;
 	}
-	for (uint16_t i = device.ring.next_available; i != le16_get(arena->available.index); i++)
-		seen[le16_get(arena->available.ring[i % SIZE])]++;
+	for (uint16_t i = device.ring.next_available; i != le16_get(available_of(arena)->index);
+		i++)
+		seen[le16_get(available_of(arena)->ring[i % SIZE])]++;
 	for (unsigned i = 0; i < SIZE; i++)
 		expect(seen[i] == 1, "step %u: head %u %u times", step, i, seen[i]);
 	inflight_release(&device.inflight);
@@ -168,7 +179,7 @@ static void kill_at_any_instruction(void **state)
 		if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
 			skip(); /* nobody may trace here */
 		assert_true(WIFSIGNALED(status));
-		assert_int_equal(le16_get(shared->used.index), (uint16_t)(begins[i] + SIZE));
+		assert_int_equal(le16_get(used_of(shared)->index), (uint16_t)(begins[i] + SIZE));
 		assert_in_range(steps, 200, 1000000);
 		printf("from index %u: killed at %u instructions\n", begins[i], steps);
 		munmap(shared, sizeof(*shared));
@@ -206,8 +217,9 @@ static void order_is_the_counters(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 4; i++)
-		arena->entry[i] = (struct inflight_entry){.in_flight = 1, .counter = 100 - i};
-	arena->entry[2].counter = 1ull << 40;
+		area_of(arena)->entry[i] =
+			(struct inflight_entry){.in_flight = 1, .counter = 100 - i};
+	area_of(arena)->entry[2].counter = 1ull << 40;
 	assert_int_equal(start(&device, arena, NULL), 0);
 	assert_int_equal(inflight_again(&device.inflight), 3);
 	assert_int_equal(inflight_again(&device.inflight), 1);
@@ -215,7 +227,7 @@ static void order_is_the_counters(void **state)
 	assert_int_equal(inflight_again(&device.inflight), 2);
 	assert_false(inflight_waiting(&device.inflight));
 	assert_int_equal(inflight_take(&device.inflight, 7, NULL), 0);
-	assert_int_equal(arena->entry[7].counter, (1ull << 40) + 1);
+	assert_int_equal(area_of(arena)->entry[7].counter, (1ull << 40) + 1);
 	assert_int_equal(inflight_take(&device.inflight, 7, NULL), -EBUSY);
 	inflight_release(&device.inflight);
 	free(arena);
@@ -234,15 +246,15 @@ static void new_region_old_ring(void **state)
 		struct device device;
 		struct fail fail;
 
-		arena->area.version = rows[i].version;
-		arena->area.used_index = rows[i].region_used;
+		area_of(arena)->version = rows[i].version;
+		area_of(arena)->used_index = rows[i].region_used;
 		if (!rows[i].version)
-			memset(arena->entry, 0xa5, sizeof(arena->entry));
+			memset(area_of(arena)->entry, 0xa5, 16 * ENTRIES);
 		expect(!start(&device, arena, &fail), "row %u: %s", i, fail.text);
 		assert_false(inflight_waiting(&device.inflight));
 		assert_int_equal(device.ring.next_available, rows[i].used);
-		assert_int_equal(arena->area.used_index, rows[i].used);
-		assert_int_equal(arena->area.version, INFLIGHT_VERSION);
+		assert_int_equal(area_of(arena)->used_index, rows[i].used);
+		assert_int_equal(area_of(arena)->version, INFLIGHT_VERSION);
 		inflight_release(&device.inflight);
 		free(arena);
 	}
@@ -250,55 +262,55 @@ static void new_region_old_ring(void **state)
 
 static void one_mark(struct arena *arena)
 {
-	arena->entry[1].in_flight = 1;
+	area_of(arena)->entry[1].in_flight = 1;
 }
 
 static void bad_version(struct arena *arena)
 {
-	arena->area.version = 2;
+	area_of(arena)->version = 2;
 }
 static void bad_features(struct arena *arena)
 {
-	arena->area.features = 1;
+	area_of(arena)->features = 1;
 }
 static void bad_entries(struct arena *arena)
 {
-	arena->area.entries = SIZE;
+	area_of(arena)->entries = SIZE;
 }
 static void bad_mark(struct arena *arena)
 {
-	arena->entry[1].in_flight = 2;
+	area_of(arena)->entry[1].in_flight = 2;
 }
 static void mark_behind_ring(struct arena *arena)
 {
-	arena->entry[SIZE].in_flight = 1;
+	area_of(arena)->entry[SIZE].in_flight = 1;
 }
 
 static void far_behind(struct arena *arena)
 {
 	one_mark(arena);
-	arena->area.used_index = (uint16_t)(0 - ENTRIES - 1);
+	area_of(arena)->used_index = (uint16_t)(0 - ENTRIES - 1);
 }
 
 static void bad_last_batch(struct arena *arena)
 {
 	one_mark(arena);
-	arena->area.used_index = (uint16_t)-1;
-	arena->area.last_batch = ENTRIES;
+	area_of(arena)->used_index = (uint16_t)-1;
+	area_of(arena)->last_batch = ENTRIES;
 }
 
 static void bad_next(struct arena *arena)
 {
 	one_mark(arena);
-	arena->area.used_index = (uint16_t)-2;
-	arena->entry[0].next = UINT16_MAX;
+	area_of(arena)->used_index = (uint16_t)-2;
+	area_of(arena)->entry[0].next = UINT16_MAX;
 }
 
 static void more_than_sent(struct arena *arena)
 {
-	arena->available.index = le16_of(2);
+	available_of(arena)->index = le16_of(2);
 	for (unsigned i = 0; i < 3; i++)
-		arena->entry[i].in_flight = 1;
+		area_of(arena)->entry[i].in_flight = 1;
 }
 
 static void nonsense_is_refused(void **state)
@@ -330,16 +342,16 @@ static void random_areas(void **state)
 	(void)state;
 	for (unsigned round = 0; round < 300000; round++) {
 		struct arena *arena = make_arena((uint16_t)random_next(&random));
-		uint8_t *bytes = (uint8_t *)&arena->area;
-		size_t count = sizeof(arena->area) + sizeof(arena->entry);
+		uint8_t *bytes = arena->area;
+		size_t count = sizeof(arena->area);
 		unsigned changes = round % 4 ? (unsigned)random_next(&random) % 8 : 400;
 		struct device device;
 		bool seen[SIZE] = {false};
 
-		arena->area.last_batch = (uint16_t)random_next(&random) % ENTRIES;
-		arena->area.used_index -= (uint16_t)(random_next(&random) % 4);
+		area_of(arena)->last_batch = (uint16_t)random_next(&random) % ENTRIES;
+		area_of(arena)->used_index -= (uint16_t)(random_next(&random) % 4);
 		for (unsigned i = 0; i < ENTRIES; i++)
-			arena->entry[i] = (struct inflight_entry){
+			area_of(arena)->entry[i] = (struct inflight_entry){
 				.in_flight = i < SIZE && random_next(&random) % 2,
 				.next = (uint16_t)(random_next(&random) % ENTRIES),
 				.counter = random_next(&random)};
