@@ -107,6 +107,7 @@ static int make_array(struct engine *engine, const struct engine_config *config,
 		.chunk_bytes = (uint32_t)config->chunk_bytes,
 		.members = engine->drives,
 		.parts = config->parts,
+		.consistency = config->consistency,
 	};
 	int error = level_find(&array.level, config->level, fail);
 
@@ -125,9 +126,10 @@ static void describe(struct engine *engine, const struct engine_config *config)
 		snprintf(
 			engine->text, sizeof(engine->text), "%u %s drives", engine->drives, driver);
 	else
-		snprintf(engine->text, sizeof(engine->text), "%s of %u %s, chunk %s",
+		snprintf(engine->text, sizeof(engine->text), "%s of %u %s, chunk %s, %s",
 			array_config(engine->array)->level->text, engine->drives, driver,
-			units_print(config->chunk_bytes, chunk));
+			units_print(config->chunk_bytes, chunk),
+			consistency_name(config->consistency));
 }
 
 static int start_rooms(struct engine *engine, const struct engine_config *config, struct fail *fail)
@@ -173,7 +175,7 @@ int engine_open(struct engine *engine, const struct engine_config *config, struc
 void engine_close(struct engine *engine)
 {
 	if (engine->array)
-		array_destroy(engine->array);
+		array_stop(engine->array);
 	while (engine->drives)
 		blockdev_destroy(engine->drive[--engine->drives]);
 	reactor_group_stop(engine->group);

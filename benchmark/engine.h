@@ -21,7 +21,8 @@ struct engine_config {
 	bool array;	    /* false: the drives themselves are what is measured */
 	const char *level;  /* as typed: "6" */
 	uint64_t chunk_bytes;
-	unsigned parts;	       /* of stacked levels; 0: the default */
+	unsigned parts; /* of stacked levels; 0: the default */
+	enum consistency consistency;
 	uint64_t buffer_bytes; /* arena of each core */
 	const char *parity;    /* kernel, NULL: the fastest */
 };

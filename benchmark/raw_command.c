@@ -66,6 +66,11 @@ static int set_chunk(struct bench_options *options, const char *value, struct fa
 	return result;
 }
 
+static int set_consistency(struct bench_options *options, const char *value, struct fail *fail)
+{
+	return consistency_parse(&of(options)->engine.consistency, value, fail);
+}
+
 static int set_parts(struct bench_options *options, const char *value, struct fail *fail)
 {
 	uint64_t parts = 0;
@@ -121,6 +126,7 @@ static const struct option_row rows[] = {
 	{"level",   "L",      "0, 1, 5, 6, 7, 10, 50, 60 or 70; 6", set_level},
 	{"chunk",   "SIZE",   "128K", set_chunk},
 	{"parts",   "N",      "levels 50, 60, 70: how many parts; 2", set_parts},
+	{"consistency", "P",  "log, adaptive or bitmap; log", set_consistency},
 	{"fail",    "N",      "give up the first N members, after the fill", set_fail},
 	{"fill",    NULL,     "write the whole span first", set_fill},
 	{"buffers", "SIZE",   "I/O buffers of each core; 32M", set_buffers},
@@ -217,13 +223,16 @@ static int fill(const struct raw_options *options, const struct engine *engine,
 static json_t *counters_json(
 	const struct array_counters *before, const struct array_counters *after)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "ops",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "ops",
 		(json_int_t)(after->ops - before->ops), "joins",
 		(json_int_t)(after->joins - before->joins), "full_stripes",
 		(json_int_t)(after->full_stripes - before->full_stripes), "rewrites",
 		(json_int_t)(after->rewrites - before->rewrites), "modifies",
 		(json_int_t)(after->modifies - before->modifies), "recovers",
-		(json_int_t)(after->recovers - before->recovers));
+		(json_int_t)(after->recovers - before->recovers), "log_records",
+		(json_int_t)(after->log_records - before->log_records), "log_batches",
+		(json_int_t)(after->log_batches - before->log_batches), "log_bytes",
+		(json_int_t)(after->log_bytes - before->log_bytes));
 }
 
 static void print_result(const struct raw_options *options, const struct engine *engine,

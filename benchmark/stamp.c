@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/crc32c.h"
 #include "base/endian.h"
 #include "base/random.h"
-#include "benchmark/crc32c.h"
 
 #define STAMP_MAGIC 0x706d617473646962ull /* "bidstamp" */
 

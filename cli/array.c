@@ -17,8 +17,9 @@ static const struct column columns[] = {
 	{"name", "NAME", COLUMN_TEXT, 0},
 	{"level_text", "LEVEL", COLUMN_TEXT, 0},
 	{"state", "STATE", COLUMN_TEXT, 0},
-	{"members", "DRIVES", COLUMN_LENGTH, 0},
+	{"slots", "DRIVES", COLUMN_NUMBER, 0},
 	{"failed", "FAILED", COLUMN_NUMBER, 0},
+	{"spares", "SPARES", COLUMN_NUMBER, COLUMN_WIDE},
 	{"bytes", "USABLE", COLUMN_BYTES, 0},
 	{"volumes_bytes", "IN VOLUMES", COLUMN_BYTES, 0},
 	{"volumes", "VOLUMES", COLUMN_LENGTH, 0},
@@ -28,7 +29,9 @@ static const struct column columns[] = {
 	{"parts", "PARTS", COLUMN_NUMBER, COLUMN_WIDE},
 	{"tolerates", "TOLERATES", COLUMN_NUMBER, COLUMN_WIDE},
 	{"memory_per_core_bytes", "MEMORY/CORE", COLUMN_BYTES, COLUMN_WIDE},
+	{"consistency", "CONSISTENCY", COLUMN_TEXT, COLUMN_WIDE},
 	{"made_at", "MADE", COLUMN_TIME, COLUMN_WIDE},
+	{"uuid", "UUID", COLUMN_TEXT, COLUMN_WIDE},
 };
 
 static const struct listing listing = {
@@ -48,8 +51,14 @@ static const struct column details[] = {
 	{"block_bytes", "block bytes", COLUMN_NUMBER, 0},
 	{"parts", "parts", COLUMN_NUMBER, COLUMN_NOT_ZERO},
 	{"tolerates", "more failures survived", COLUMN_NUMBER, 0},
+	{"spares", "spares", COLUMN_NUMBER, COLUMN_NOT_ZERO},
+	{"consistency", "consistency", COLUMN_TEXT, 0},
+	{"dirty_regions", "regions to resync", COLUMN_NUMBER, COLUMN_NOT_ZERO},
+	{"missing_regions", "regions missed", COLUMN_NUMBER, COLUMN_NOT_ZERO},
+	{"region_bytes", "region", COLUMN_BYTES, COLUMN_WIDE},
 	{"memory_per_core_bytes", "memory per core", COLUMN_BYTES, 0},
 	{"made_at", "made", COLUMN_TIME, 0},
+	{"uuid", "uuid", COLUMN_TEXT, 0},
 };
 
 static const struct column counter_details[] = {
@@ -65,12 +74,17 @@ static const struct column counter_details[] = {
 	{"joins", "joined", COLUMN_NUMBER, 0},
 	{"recovers", "recovered", COLUMN_NUMBER, 0},
 	{"retries", "retries", COLUMN_NUMBER, 0},
+	{"repairs", "blocks repaired", COLUMN_NUMBER, 0},
+	{"log_records", "log records", COLUMN_NUMBER, 0},
+	{"log_batches", "log writes", COLUMN_NUMBER, 0},
+	{"log_bytes", "log", COLUMN_BYTES, 0},
+	{"intents", "waits for the dirty map", COLUMN_NUMBER, 0},
 };
 
 static const struct column member_columns[] = {
 	{"slot", "SLOT", COLUMN_NUMBER, 0},
 	{"drive", "DRIVE", COLUMN_TEXT, 0},
-	{"state", "STATE", COLUMN_TEXT, 0},
+	{"text", "STATE", COLUMN_TEXT, 0},
 	{"bytes", "SIZE", COLUMN_BYTES, 0},
 	{"reads", "READS", COLUMN_NUMBER, 0},
 	{"writes", "WRITES", COLUMN_NUMBER, 0},

@@ -14,6 +14,28 @@
 
 enum { KIB = 1024, NAMES_WIDTH = 90 };
 
+/* What is not about geometry. */
+static int read_extras(const struct cli *cli, json_t *params, struct fail *fail)
+{
+	json_t *spares = option_list(cli, "spare", COMMAND_WORDS_MAX);
+	uint64_t count = 0;
+	int error = option_number(cli, "spares", INT32_MAX, &count, fail);
+
+	if (json_array_size(spares))
+		json_object_set(params, "spares", spares);
+	json_decref(spares);
+	if (count)
+		json_object_set_new(params, "spare_count", json_integer((json_int_t)count));
+	if (option_text(cli, "consistency"))
+		json_object_set_new(
+			params, "consistency", json_string(option_text(cli, "consistency")));
+	if (option_given(cli, "assume-clean"))
+		json_object_set_new(params, "assume_clean", json_true());
+	if (option_given(cli, "wipe-signatures"))
+		json_object_set_new(params, "wipe_signatures", json_true());
+	return error;
+}
+
 /* array.create's parameters without dry_run. */
 static int read_params(const struct cli *cli, json_t *params, struct fail *fail)
 {
@@ -46,7 +68,7 @@ static int read_params(const struct cli *cli, json_t *params, struct fail *fail)
 		json_object_set_new(params, "block_bytes", json_integer((json_int_t)block));
 	if (option_given(cli, "parts"))
 		json_object_set_new(params, "parts", json_integer((json_int_t)parts));
-	return error;
+	return error ? error : read_extras(cli, params, fail);
 }
 
 /* --- the plan ----------------------------------------------------------------------------------
@@ -91,8 +113,12 @@ static void print_plan(const struct cli *cli, const json_t *plan)
 			tolerates == 1 ? "" : "s");
 	else
 		printf("no drive failure\n");
-	printf("       ");
+	printf("       consistency: %s\n       ", text_of(plan, "consistency"));
 	print_names(json_object_get(plan, "drives"));
+	if (length_of(plan, "spares")) {
+		printf("       spares: ");
+		print_names(json_object_get(plan, "spares"));
+	}
 	json_array_foreach((json_t *)warnings, i, warning)
 		printf("%sWARN%s   %s\n", mark, color_end(cli->color), string_of(warning));
 	fflush(stdout);
@@ -156,8 +182,10 @@ HANDLER(array_create_run)
 	name = text_of(params, "name");
 	/* What was planned is what will be made: free:N must not choose again. */
 	json_object_set(params, "drives", json_object_get(plan, "drives"));
+	json_object_set(params, "spares", json_object_get(plan, "spares"));
+	json_object_del(params, "spare_count");
 	snprintf(warning, sizeof(warning), "These %zu drives will be ERASED.",
-		length_of(plan, "drives"));
+		length_of(plan, "drives") + length_of(plan, "spares"));
 	error = confirm_loss(cli, warning, "array", name, fail);
 	if (!error)
 		error = call_to_change(

@@ -58,9 +58,10 @@ struct command {
 
 const struct command *commands(size_t *count);
 const struct command_option *global_options(size_t *count);
-/* "drive-manager" is "drive", "destroy" is "delete"; any other word is itself. */
+/* "drive-manager" is "drive", "destroy" is "delete"; any other word is itself, and so is one that
+ * the object has itself. */
 const char *command_object(const char *word);
-const char *command_verb(const char *word);
+const char *command_verb(const char *object, const char *word);
 
 enum output { OUTPUT_TABLE, OUTPUT_WIDE, OUTPUT_JSON, OUTPUT_JSONL };
 

@@ -43,6 +43,7 @@ static const struct command rows[] = {
 		FLAG("injectable", "with a fault layer, for braid drive inject"),
 		VALUE("delay", "USEC", "adds that much time to each request"),
 		VALUE("jitter", "USEC", "and up to that much more, at random"),
+		FLAG("wipe-signatures", "a member of an array becomes an empty drive: its data is lost"),
 		SPELLING("ids", MANY, "ids")}},
 	{"drive", "detach", "NAME...", COMMAND_WORDS_MAX, "gives drives back", drive_detach_run, {
 		SPELLING("ids", MANY, "ids")}},
@@ -71,14 +72,54 @@ static const struct command rows[] = {
 		VALUE("chunk", "SIZE", "4K to 1M, a power of two; a bare number is KiB (128K)"),
 		VALUE("block-size", "SIZE", "512 or 4096 (4096)"),
 		VALUE("parts", "N", "levels 50, 60, 70: how many parts (2)"),
+		VALUE("consistency", "P", "log, adaptive or bitmap: what a crash may cost (log)"),
+		VALUE("spares", "N", "that many unused drives as spares (0)"),
+		MANY("spare", "D...", "these drives as spares"),
+		FLAG("assume-clean", "do not clear the drives: they are zeros, or held this array"),
+		FLAG("wipe-signatures", "also drives that hold a member of an array"),
 		FLAG("no-wait", "do not wait until the array is made"),
 		SPELLING("name", VALUE, "name"),
 		SPELLING("chunk-size", VALUE, "chunk"),
 		SPELLING("bdevs", MANY, "drives")}},
 	{"array", "delete", "NAME", 1, "dissolves an array; its data is lost", array_delete_run, {
 		SPELLING("name", VALUE, "name")}},
+	{"array", "start", "NAME", 1, "starts an array that was stopped, or waits for drives",
+		array_start_run, {
+		FLAG("accept-loss", "also when a crash may have damaged data that lost drives held")}},
+	{"array", "stop", "NAME", 1, "ends its controllers and stops it, until braidd starts again",
+		array_stop_run, {
+		FLAG("connected", "also while a guest is connected: it loses its disk")}},
+	{"array", "import", "PATH...|NAME|--scan DIR", COMMAND_WORDS_MAX,
+		"takes over an array of another host", array_import_run, {
+		VALUE("scan", "DIR", "all members in this folder"),
+		FLAG("allow-degraded", "also without members that are not there"),
+		FLAG("accept-loss", "also when a crash may have damaged data that lost drives held")}},
+	{"array", "export", "NAME", 1, "stops it and gives its drives back, for another host",
+		array_export_run, {
+		FLAG("connected", "also while a guest is connected: it loses its disk")}},
+	{"array", "examine", "PATH...", COMMAND_WORDS_MAX,
+		"what drives say of their array; needs no braidd", array_examine_run, {
+		FLAG("json", "as JSON, like -o json")}},
 	{"array", "fail", "NAME DRIVE", 2, "takes a drive out of service", array_fail_run, {
 		FLAG("allow-failed", "also when data is lost without the drive")}},
+	{"array", "add", "NAME DRIVE", 2, "adds a spare; what the drive holds is lost", array_add_run, {
+		FLAG("wipe-signatures", "also a drive that holds a member of an array")}},
+	{"array", "remove", "NAME DRIVE", 2, "lets a failed drive or a spare go", array_remove_run, {{0}}},
+	{"array", "replace", "NAME OLD NEW", 3,
+		"copies a drive to another, which takes its place", array_replace_run, {
+		FLAG("wipe-signatures", "also a new drive that holds a member of an array")}},
+	{"array", "readd", "NAME DRIVE", 2, "takes a drive back, copies only what it missed",
+		array_readd_run, {{0}}},
+	{"array", "scrub", "NAME [--repair]", 1, "reads everything and compares", array_scrub_run, {
+		FLAG("repair", "and makes right what can be made right"),
+		FLAG("no-wait", "do not wait until it is done")}},
+
+	{"spare", "list", "", 0, "drives that are spares for any array", spare_list_run, {{0}}},
+	{"spare", "add", "DRIVE...", COMMAND_WORDS_MAX,
+		"makes drives spares for any array; what they hold is lost", spare_add_run, {
+		FLAG("wipe-signatures", "also drives that hold a member of an array")}},
+	{"spare", "remove", "DRIVE...", COMMAND_WORDS_MAX, "makes them ordinary drives",
+		spare_remove_run, {{0}}},
 
 	{"volume", "list", "", 0, "all volumes", volume_list_run, {{0}}},
 	{"volume", "show", "[NAME]", 1, "one volume", volume_show_run, {{0}}},
@@ -123,6 +164,11 @@ static const struct command rows[] = {
 	{"job", "show", "ID", 1, "one job", job_show_run, {{0}}},
 	{"job", "watch", "[ID]", 1, "progress until all jobs (or one) ended", job_watch_run, {{0}}},
 	{"job", "wait", "[ID]", 1, "waits until all jobs (or one) ended", job_wait_run, {{0}}},
+	{"job", "pause", "ID", 1, "holds a job, also over a restart", job_pause_run, {{0}}},
+	{"job", "resume", "ID", 1, "goes on with it", job_resume_run, {{0}}},
+	{"job", "cancel", "ID", 1, "ends an initialise, scrub or repair", job_cancel_run, {{0}}},
+	{"job", "limit", "ID 200M|none|auto", 2,
+		"so many bytes of each drive a second; auto: little while guests work", job_limit_run, {{0}}},
 
 	{"rpc", NULL, "METHOD [JSON]", 2, "calls a method of braidd; rpc.methods lists them", rpc_run,
 		{{0}}},
@@ -142,9 +188,9 @@ static const struct {
 	const char *typed, *meant;
 } objects[] = {
 	{"drive-manager", "drive"}, {"drives", "drive"}, {"raid", "array"}, {"arrays", "array"},
-	{"volumes", "volume"}, {"jobs", "job"},
+	{"volumes", "volume"}, {"jobs", "job"}, {"spares", "spare"},
 }, verbs[] = {
-	{"destroy", "delete"}, {"remove", "delete"},
+	{"destroy", "delete"}, {"remove", "delete"}, {"re-add", "readd"}, {"ls", "list"},
 };
 /* clang-format on */
 
@@ -168,8 +214,11 @@ const char *command_object(const char *word)
 	return word;
 }
 
-const char *command_verb(const char *word)
+const char *command_verb(const char *object, const char *word)
 {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].verb && !strcmp(rows[i].object, object) && !strcmp(rows[i].verb, word))
+			return word;
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (!strcmp(verbs[i].typed, word))
 			return verbs[i].meant;

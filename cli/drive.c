@@ -7,6 +7,7 @@
 
 #include "base/bits.h"
 #include "base/units.h"
+#include "cli/confirm.h"
 #include "cli/handlers.h"
 #include "cli/json.h"
 #include "cli/options.h"
@@ -19,6 +20,9 @@ static const struct column columns[] = {
 	{"block_bytes", "BLOCK", COLUMN_NUMBER, 0},
 	{"user", "USED BY", COLUMN_TEXT, 0},
 	{"injectable", "INJECTABLE", COLUMN_YES, COLUMN_WIDE},
+	{"source", "SOURCE", COLUMN_TEXT, COLUMN_WIDE},
+	{"fingerprint", "MODEL AND SERIAL", COLUMN_TEXT, COLUMN_WIDE},
+	{"member_uuid", "MEMBER", COLUMN_TEXT, COLUMN_WIDE},
 	{"note", "NOTE", COLUMN_TEXT, COLUMN_WIDE},
 };
 
@@ -119,6 +123,8 @@ static int attach_params(
 		json_object_set_new(*params, "block_bytes", json_integer((json_int_t)number));
 	if (option_given(cli, "injectable"))
 		json_object_set_new(*params, "injectable", json_true());
+	if (option_given(cli, "wipe-signatures"))
+		json_object_set_new(*params, "wipe_signatures", json_true());
 	for (unsigned i = 0; i < ARRAY_SIZE(numbers) && !error; i++) {
 		if (!option_given(cli, numbers[i].option))
 			continue;
@@ -153,6 +159,10 @@ HANDLER(drive_attach_run)
 	json_t *source;
 	int error = count ? 0 : usage_fail(cli, fail, "name a drive");
 
+	if (!error && option_given(cli, "wipe-signatures"))
+		error = confirm_loss(cli,
+			"What these drives hold of arrays will be LOST with --wipe-signatures.",
+			"word", "wipe", fail);
 	json_array_foreach(sources, i, source)
 	{
 		if (error)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "base/units.h"
 #include "cli/handlers.h"
 #include "cli/json.h"
 #include "cli/options.h"
@@ -17,7 +18,15 @@ static const struct column columns[] = {
 	{"state", "STATE", COLUMN_TEXT, 0},
 	{"done_bytes", "DONE", COLUMN_BYTES, 0},
 	{"total_bytes", "TOTAL", COLUMN_BYTES, 0},
+	{"bytes_per_second", "PER SECOND", COLUMN_BYTES, 0},
+	{"eta_s", "ETA S", COLUMN_NUMBER, COLUMN_WIDE},
 	{"elapsed_ms", "TIME", COLUMN_MILLISECONDS, 0},
+	{"limit_bytes_per_second", "LIMIT", COLUMN_BYTES, COLUMN_WIDE},
+	{"limit_auto", "AUTO", COLUMN_YES, COLUMN_WIDE},
+	{"mismatches", "MISMATCHES", COLUMN_NUMBER, COLUMN_WIDE},
+	{"located", "LOCATED", COLUMN_NUMBER, COLUMN_WIDE},
+	{"repaired", "REPAIRED", COLUMN_NUMBER, COLUMN_WIDE},
+	{"unreadable", "UNREADABLE", COLUMN_NUMBER, COLUMN_WIDE},
 	{"error", "ERROR", COLUMN_TEXT, 0},
 };
 
@@ -79,8 +88,8 @@ static int follow_jobs(struct cli *cli, json_t *ended, struct fail *fail)
 		return error ? error : follow(cli, id, ended, fail);
 	}
 	error = call(cli, "job.list", NULL, &result, fail);
-	json_array_foreach(json_object_get(result, "jobs"), i,
-		job) if (!error && !strcmp(text_of(job, "state"), "running")) error =
+	json_array_foreach(
+		json_object_get(result, "jobs"), i, job) if (!error && progress_runs(job)) error =
 		follow(cli, number_of(job, "id"), ended, fail);
 	return error;
 }
@@ -109,4 +118,65 @@ HANDLER(job_wait_run)
 	if (error || !output_is_json(cli))
 		return error;
 	return output_list(cli, &listing, ended, fail);
+}
+
+/* --- steering ----------------------------------------------------------------------------------
+ */
+
+static int steer(
+	struct cli *cli, const char *method, json_t *params, const char *done, struct fail *fail)
+{
+	AUTO_JSON json_t *result = NULL;
+	uint64_t id;
+	int error = read_id(cli, &id, fail);
+
+	if (error) {
+		json_decref(params);
+		return error;
+	}
+	json_object_set_new(params, "id", json_integer((json_int_t)id));
+	error = call_to_change(cli, method, params, NULL, &result, fail);
+	if (error || cli->dry_run)
+		return error;
+	return output_done(cli, result, "job %llu (%s of %s) %s", (unsigned long long)id,
+		text_of(json_object_get(result, "job"), "type"),
+		text_of(json_object_get(result, "job"), "target"), done);
+}
+
+HANDLER(job_pause_run)
+{
+	return steer(cli, "job.pause", json_object(), "is paused", fail);
+}
+
+HANDLER(job_resume_run)
+{
+	return steer(cli, "job.resume", json_object(), "goes on", fail);
+}
+
+HANDLER(job_cancel_run)
+{
+	return steer(cli, "job.cancel", json_object(), "is cancelled", fail);
+}
+
+HANDLER(job_limit_run)
+{
+	const char *typed;
+	json_t *params;
+	uint64_t limit = 0;
+	int error = option_or_word(cli, NULL, 1, &typed, fail);
+	bool automatic;
+
+	if (error)
+		return error;
+	automatic = !strcmp(typed, "auto");
+	if (!automatic && strcmp(typed, "none")) {
+		error = units_parse(&limit, typed, 1, fail);
+		if (!error && !limit)
+			error = fail_set(fail, EINVAL,
+				"a limit of 0 would stop the job: use none, or braid job pause");
+	}
+	if (error)
+		return error;
+	params = json_pack("{s:I, s:b}", "bytes_per_second", (json_int_t)limit, "auto", automatic);
+	return steer(cli, "job.limit", params, "is limited", fail);
 }

@@ -89,7 +89,7 @@ static const struct command *find_command(const char *object, const char *verb, 
 	const struct command *rows = commands(&count);
 
 	object = command_object(object);
-	verb = verb ? command_verb(verb) : NULL;
+	verb = verb ? command_verb(object, verb) : NULL;
 	for (size_t i = 0; i < count; i++)
 		if (!strcmp(rows[i].object, object) &&
 			(!rows[i].verb || (verb && !strcmp(rows[i].verb, verb))))

@@ -28,24 +28,42 @@ static char *duration_text(double seconds, char *text, size_t bytes)
 	return text;
 }
 
+bool progress_runs(const json_t *job)
+{
+	const char *state = text_of(job, "state");
+
+	return !strcmp(state, "running") || !strcmp(state, "paused");
+}
+
 char *progress_text(const json_t *job, char *text)
 {
 	uint64_t done = number_of(job, "done_bytes"), total = number_of(job, "total_bytes");
 	double part = total ? (double)done / (double)total : 0;
-	double seconds = (double)number_of(job, "elapsed_ms") / 1000;
-	double speed = seconds > 0 ? (double)done / seconds : 0;
+	double speed = (double)number_of(job, "bytes_per_second");
+	uint64_t limit = number_of(job, "limit_bytes_per_second");
 	char bar[BAR_WIDTH + 1] = "", done_text[UNITS_TEXT_BYTES], total_text[UNITS_TEXT_BYTES];
 	char speed_text[UNITS_TEXT_BYTES], left[32];
+	int used;
 
 	if (part > 1)
 		part = 1;
 	for (unsigned i = 0; i < BAR_WIDTH; i++)
 		bar[i] = i < (unsigned)(part * BAR_WIDTH) ? '#' : '-';
-	snprintf(text, PROGRESS_TEXT_BYTES, "[%s] %5.1f%%   %s of %s   %s/s   eta %s", bar,
+	if (!strcmp(text_of(job, "state"), "paused")) {
+		snprintf(text, PROGRESS_TEXT_BYTES, "[%s] %5.1f%%   %s of %s   paused", bar,
+			part * 100, units_print(done, done_text), units_print(total, total_text));
+		return text;
+	}
+	used = snprintf(text, PROGRESS_TEXT_BYTES, "[%s] %5.1f%%   %s of %s   %s/s   eta %s", bar,
 		part * 100, units_print(done, done_text), units_print(total, total_text),
 		units_print((uint64_t)speed, speed_text),
 		duration_text(
 			speed > 0 ? (double)(total - done) / speed : 1e9, left, sizeof(left)));
+	if (truth_of(job, "limit_auto") && used < PROGRESS_TEXT_BYTES)
+		snprintf(text + used, PROGRESS_TEXT_BYTES - (size_t)used, "   limit: auto");
+	else if (limit && used < PROGRESS_TEXT_BYTES)
+		snprintf(text + used, PROGRESS_TEXT_BYTES - (size_t)used, "   limit: %s/s",
+			units_print(limit, speed_text));
 	return text;
 }
 
@@ -96,13 +114,16 @@ int progress_follow(struct cli *cli, uint64_t id, json_t **ended, struct fail *f
 
 		if (error)
 			return error;
-		running = !strcmp(text_of(job, "state"), "running");
+		running = progress_runs(job);
 		show(cli, job, !running);
 		if (!running) {
 			*ended = job;
-			if (!strcmp(text_of(job, "state"), "failed"))
-				return fail_set(fail, EIO, "job %llu failed: %s",
-					(unsigned long long)id, text_of(job, "error"));
+			if (strcmp(text_of(job, "state"), "done"))
+				return fail_set(fail, EIO, "job %llu %s%s%s",
+					(unsigned long long)id,
+					!strcmp(text_of(job, "state"), "failed") ? "failed"
+										 : "was cancelled",
+					*text_of(job, "error") ? ": " : "", text_of(job, "error"));
 			return 0;
 		}
 		if (cli->timeout_s > 0 && (double)waited_ms >= cli->timeout_s * 1000) {

@@ -5,10 +5,13 @@
 
 #include "cli/command.h"
 
-enum { PROGRESS_TEXT_BYTES = 160 };
+enum { PROGRESS_TEXT_BYTES = 200 };
 
 /* "[####------]  63.2%   4.4 of 7 TiB   3.1 GiB/s   eta 14m11s" into text. Returns text. */
 char *progress_text(const json_t *job, char *text);
+
+/* It has not ended. */
+bool progress_runs(const json_t *job);
 
 /* The job as the daemon lists it. New reference. -ENOENT: there is none. */
 int progress_find(struct cli *cli, uint64_t id, json_t **job, struct fail *fail);

@@ -29,10 +29,11 @@ static void print_array_line(const json_t *array)
 	char usable[UNITS_TEXT_BYTES], used[UNITS_TEXT_BYTES];
 
 	printf(" array: %s", text_of(array, "name"));
-	if (length_of(array, "members"))
-		printf("      %s, %zu drives, %s usable", text_of(array, "level_text"),
-			length_of(array, "members"),
-			units_print(number_of(array, "bytes"), usable));
+	if (number_of(array, "slots"))
+		printf("      %s, %llu drives", text_of(array, "level_text"),
+			(unsigned long long)number_of(array, "slots"));
+	if (number_of(array, "bytes"))
+		printf(", %s usable", units_print(number_of(array, "bytes"), usable));
 	if (length_of(array, "volumes"))
 		printf(", %s in %zu volume%s", units_print(number_of(array, "volumes_bytes"), used),
 			length_of(array, "volumes"), length_of(array, "volumes") == 1 ? "" : "s");
@@ -67,10 +68,30 @@ static void print_jobs(const json_t *status, const char *target)
 	{
 		if (strcmp(text_of(job, "target"), target))
 			continue;
-		if (!strcmp(text_of(job, "state"), "running"))
+		if (progress_runs(job))
 			printf("   job: #%llu %s  %s\n", (unsigned long long)number_of(job, "id"),
 				text_of(job, "type"), progress_text(job, text));
 	}
+}
+
+/* What only some arrays have. */
+static void print_extras(const json_t *array)
+{
+	uint64_t dirty = number_of(array, "dirty_regions");
+	uint64_t missing = number_of(array, "missing_regions");
+	uint64_t region_bytes = number_of(array, "region_bytes");
+	char text[UNITS_TEXT_BYTES];
+
+	if (*text_of(array, "consistency"))
+		printf(" consistency: %s", text_of(array, "consistency"));
+	if (dirty)
+		printf(", %s dirty", units_print(dirty * region_bytes, text));
+	if (missing)
+		printf(", the failed drives missed %s", units_print(missing * region_bytes, text));
+	if (number_of(array, "spares"))
+		printf("   spares: %llu", (unsigned long long)number_of(array, "spares"));
+	if (*text_of(array, "consistency"))
+		putchar('\n');
 }
 
 static void print_exports(const json_t *status, const char *array)
@@ -108,6 +129,7 @@ static int print_array(
 	if (*text_of(array, "next"))
 		printf("  next: %s\n", text_of(array, "next"));
 	print_jobs(status, text_of(array, "name"));
+	print_extras(array);
 	error = array_print_members(cli, array, fail);
 	if (error)
 		return error;
@@ -156,9 +178,12 @@ static enum check check_of(const char *state)
 {
 	if (!strcmp(state, "optimal"))
 		return CHECK_OK;
-	if (!strcmp(state, "degraded") || !strcmp(state, "initialising"))
+	if (!strcmp(state, "degraded") || !strcmp(state, "initialising") ||
+		!strcmp(state, "assembling") || !strcmp(state, "stopped"))
 		return CHECK_WARNING;
-	return !strcmp(state, "failed") ? CHECK_CRITICAL : CHECK_UNKNOWN;
+	if (!strcmp(state, "foreign"))
+		return CHECK_UNKNOWN;
+	return CHECK_CRITICAL;
 }
 
 /* One line as Nagios reads it; the worst array decides. */

@@ -74,7 +74,7 @@ HANDLER(help_run)
 		return 0;
 	}
 	object = command_object(cli->words[0]);
-	verb = cli->word_count > 1 ? command_verb(cli->words[1]) : NULL;
+	verb = cli->word_count > 1 ? command_verb(object, cli->words[1]) : NULL;
 	for (size_t i = 0; i < count; i++)
 		if (!strcmp(rows[i].object, object) &&
 			(!rows[i].verb || (verb && !strcmp(rows[i].verb, verb)))) {

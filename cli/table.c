@@ -28,7 +28,16 @@ const char *state_color(const char *state, bool color)
 		{"degraded", yellow},
 		{"initialising", yellow},
 		{"running", yellow},
+		{"in sync", green},
+		{"assembling", yellow},
+		{"paused", yellow},
+		{"stopped", yellow},
+		{"foreign", yellow},
 		{"failed", red},
+		{"absent", red},
+		{"broken", red},
+		{"refused", red},
+		{"incomplete", red},
 	};
 
 	for (size_t i = 0; color && i < ARRAY_SIZE(colors); i++)

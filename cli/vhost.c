@@ -22,6 +22,7 @@ static const struct column columns[] = {
 	{"array", "ARRAY", COLUMN_TEXT, 0},
 	{"bytes", "SIZE", COLUMN_BYTES, 0},
 	{"cores", "CORES", COLUMN_TEXT, 0},
+	{"running", "RUNNING", COLUMN_YES, COLUMN_WIDE},
 	{"connected", "CONNECTED", COLUMN_YES, 0},
 	{"queues", "QUEUES", COLUMN_NUMBER, 0},
 	{"requests", "REQUESTS", COLUMN_NUMBER, 0},

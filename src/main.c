@@ -2,7 +2,9 @@
 /* braidd: starts the rooms bottom to top, waits for a signal, stops them top to bottom. */
 #include <errno.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +12,10 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "base/mutant.h"
 #include "base/units.h"
 #include "control/daemon.h"
+#include "control/monitor.h"
 #include "control/rpc.h"
 #include "memory/memory.h"
 #include "parity/parity.h"
@@ -22,8 +26,8 @@ struct options {
 	struct cpumask cores;
 	enum reactor_idle idle;
 	uint64_t buffer_bytes; /* per core */
-	const char *run_dir;
 	const char *parity;
+	struct daemon_options daemon;
 };
 
 static const char usage[] =
@@ -33,11 +37,72 @@ static const char usage[] =
 	"  --poll MODE        adaptive: sleep when idle (default); always: never sleep\n"
 	"  --buffers SIZE     I/O buffers per core (default: 32M)\n"
 	"  --run-dir DIR      where the sockets are (default: /run/braid)\n"
+	"  --state-dir DIR    where drives are remembered (default: /var/lib/braid)\n"
+	"  --assemble-wait S  wait S seconds for missing drives, then start degraded (default: "
+	"10)\n"
+	"  --no-auto-rebuild  leave spares alone when a drive fails\n"
 	"  --parity KERNEL    insist on a parity kernel (default: the fastest)\n"
 	"  --verbose          log more\n"
 	"  --version, --help\n";
 
 enum { EXIT_USAGE = 2, BUFFER_BYTES_MIN = 16 << 20 };
+
+static void parse_wait(const char *text, double *seconds, struct fail *fail)
+{
+	char *end;
+
+	*seconds = strtod(text, &end);
+	if (end == text || *end || !(*seconds >= 0 && *seconds <= 86400))
+		fail_set(fail, EINVAL, "--assemble-wait: '%s' is no number of seconds", text);
+}
+
+static void parse_buffers(const char *text, uint64_t *bytes, struct fail *fail)
+{
+	if (!units_parse(bytes, text, 1, fail) && *bytes < BUFFER_BYTES_MIN)
+		fail_set(fail, EINVAL, "--buffers needs at least 16M");
+}
+
+static void parse_poll(const char *text, enum reactor_idle *idle, struct fail *fail)
+{
+	*idle = strcmp(text, "always") ? REACTOR_IDLE_ADAPTIVE : REACTOR_IDLE_SPIN;
+	if (strcmp(text, "always") && strcmp(text, "adaptive"))
+		fail_set(fail, EINVAL, "--poll is adaptive or always, not '%s'", text);
+}
+
+/* An option that sets something; anything else is false. */
+static bool take_option(int option, struct options *options, struct fail *fail)
+{
+	switch (option) {
+	case 'c':
+		cpumask_parse(&options->cores, optarg, fail);
+		return true;
+	case 'p':
+		parse_poll(optarg, &options->idle, fail);
+		return true;
+	case 'b':
+		parse_buffers(optarg, &options->buffer_bytes, fail);
+		return true;
+	case 'r':
+		options->daemon.run_dir = optarg;
+		return true;
+	case 's':
+		options->daemon.state_dir = optarg;
+		return true;
+	case 'w':
+		parse_wait(optarg, &options->daemon.assemble_wait_s, fail);
+		return true;
+	case 'n':
+		options->daemon.auto_rebuild = false;
+		return true;
+	case 'k':
+		options->parity = optarg;
+		return true;
+	case 'v':
+		log_threshold(LOG_LEVEL_DEBUG);
+		return true;
+	}
+	return false;
+}
 
 /* 0 to go on; otherwise exit with *status. */
 static int parse_options(int argc, char **argv, struct options *options, int *status)
@@ -47,6 +112,9 @@ static int parse_options(int argc, char **argv, struct options *options, int *st
 		{"poll", required_argument, NULL, 'p'},
 		{"buffers", required_argument, NULL, 'b'},
 		{"run-dir", required_argument, NULL, 'r'},
+		{"state-dir", required_argument, NULL, 's'},
+		{"assemble-wait", required_argument, NULL, 'w'},
+		{"no-auto-rebuild", no_argument, NULL, 'n'},
 		{"parity", required_argument, NULL, 'k'},
 		{"verbose", no_argument, NULL, 'v'},
 		{"version", no_argument, NULL, 'V'},
@@ -58,41 +126,15 @@ static int parse_options(int argc, char **argv, struct options *options, int *st
 
 	*status = 0;
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
-		switch (option) {
-		case 'c':
-			cpumask_parse(&options->cores, optarg, &fail);
-			break;
-		case 'p':
-			options->idle = strcmp(optarg, "always") ? REACTOR_IDLE_ADAPTIVE
-								 : REACTOR_IDLE_SPIN;
-			if (strcmp(optarg, "always") && strcmp(optarg, "adaptive"))
-				fail_set(&fail, EINVAL, "--poll is adaptive or always, not '%s'",
-					optarg);
-			break;
-		case 'b':
-			if (!units_parse(&options->buffer_bytes, optarg, 1, &fail) &&
-				options->buffer_bytes < BUFFER_BYTES_MIN)
-				fail_set(&fail, EINVAL, "--buffers needs at least 16M");
-			break;
-		case 'r':
-			options->run_dir = optarg;
-			break;
-		case 'k':
-			options->parity = optarg;
-			break;
-		case 'v':
-			log_threshold(LOG_LEVEL_DEBUG);
-			break;
-		case 'V':
+		if (take_option(option, options, &fail))
+			continue;
+		if (option == 'V')
 			puts("braidd " BRAID_VERSION);
-			return 1;
-		case 'h':
+		else if (option == 'h')
 			fputs(usage, stdout);
-			return 1;
-		default:
+		else
 			*status = EXIT_USAGE;
-			return 1;
-		}
+		return 1;
 	}
 	if (optind < argc)
 		fail_set(&fail, EINVAL, "'%s' is no option: see --help", argv[optind]);
@@ -139,17 +181,45 @@ static void wait_for_signal(const sigset_t *signals)
 	log_info("event=Stop signal=%d", number);
 }
 
+/* What was is there before the first request is answered; only drives that are missing are waited
+ * for meanwhile. */
+static int serve(struct daemon *daemon, const struct options *options, const sigset_t *signals,
+	struct fail *fail)
+{
+	char path[96], cores[CPUMASK_TEXT_BYTES];
+	struct rpc_server *server;
+	int error;
+
+	snprintf(path, sizeof(path), "%s/rpc.sock", options->daemon.run_dir);
+	pthread_mutex_lock(&daemon->lock);
+	error = rpc_server_start(&server, daemon, path, fail);
+	if (!error)
+		monitor_restore(daemon);
+	pthread_mutex_unlock(&daemon->lock);
+	if (error)
+		return error;
+	error = monitor_start(daemon, fail);
+	if (error)
+		goto stop_server;
+	log_info("event=Start version=" BRAID_VERSION " cores=%s parity=%s rpc=%s state=%s",
+		cpumask_print(&options->cores, cores), parity_selected(), path,
+		options->daemon.state_dir);
+	wait_for_signal(signals);
+	monitor_stop(daemon);
+stop_server:
+	rpc_server_stop(server);
+	return error;
+}
+
 static int run(const struct options *options, const sigset_t *signals, struct fail *fail)
 {
 	struct reactor_group *group;
-	struct rpc_server *server;
 	struct daemon daemon;
-	char path[96], cores[CPUMASK_TEXT_BYTES];
 	int error = select_parity(options->parity, fail);
 
 	if (error)
 		return error;
-	error = make_directories(options->run_dir, fail);
+	error = make_directories(options->daemon.run_dir, fail);
 	if (error)
 		return error;
 	error = memory_start(cpumask_count(&options->cores), options->buffer_bytes, fail);
@@ -158,16 +228,10 @@ static int run(const struct options *options, const sigset_t *signals, struct fa
 	error = reactor_group_start(&group, &options->cores, options->idle, fail);
 	if (error)
 		goto stop_memory;
-	daemon_init(&daemon, group, options->run_dir);
-	snprintf(path, sizeof(path), "%s/rpc.sock", options->run_dir);
-	error = rpc_server_start(&server, &daemon, path, fail);
-	if (error)
-		goto stop_reactors;
-	log_info("event=Start version=" BRAID_VERSION " cores=%s parity=%s rpc=%s",
-		cpumask_print(&options->cores, cores), parity_selected(), path);
-	wait_for_signal(signals);
-	rpc_server_stop(server);
-stop_reactors:
+	daemon_init(&daemon, group, &options->daemon);
+	error = state_load(&daemon, options->daemon.state_dir, fail);
+	if (!error)
+		error = serve(&daemon, options, signals, fail);
 	daemon_shutdown(&daemon);
 	reactor_group_stop(group);
 stop_memory:
@@ -188,13 +252,23 @@ static void raise_descriptor_limit(void)
 
 int main(int argc, char **argv)
 {
-	struct options options = {.run_dir = "/run/braid", .buffer_bytes = 32 << 20};
+	struct options options = {
+		.buffer_bytes = 32 << 20,
+		.daemon = {.run_dir = "/run/braid",
+			.state_dir = "/var/lib/braid",
+			.assemble_wait_s = 10,
+			.auto_rebuild = true},
+	};
 	struct fail fail = {0};
 	sigset_t signals;
 	int status;
 
 	if (parse_options(argc, argv, &options, &status))
 		return status;
+	if (!mutant_take_environment()) {
+		fprintf(stderr, "braidd: BRAID_MUTANT names no fault\n");
+		return EXIT_USAGE;
+	}
 	if (!cpumask_count(&options.cores))
 		cpumask_add(&options.cores, 0);
 	/* Blocked before any thread starts; main takes them with sigwait(). */

@@ -6,7 +6,8 @@
 #     try NAME COMMAND...     runs a check, its output into $LOGS/NAME.log; says ok or FAIL, and counts
 #     passed=N failed=N       the counts; tally prints them as the closing line
 #
-#     engine_start RUN_DIR [OPTION...]   starts braidd and waits until it answers
+#     engine_start RUN_DIR [OPTION...]   starts braidd, which remembers nothing, and waits until it answers
+#     engine_restart [OPTION...]         starts it again, with what the last one remembered
 #     engine_stop                        stops it; fails if it did not end well
 #     braid ARGUMENT...                  the CLI, talking to that daemon
 #
@@ -40,7 +41,13 @@ engine_start() {
 	engine_dir=$1
 	shift
 	mkdir -p "$engine_dir"
-	"$BUILD/braidd" --run-dir "$engine_dir" --cores "${ENGINE_CORES:-0}" "$@" >>"$engine_dir/braidd.log" 2>&1 </dev/null &
+	rm -rf "$engine_dir/state"
+	engine_restart "$@"
+}
+
+engine_restart() {
+	"$BUILD/braidd" --run-dir "$engine_dir" --state-dir "$engine_dir/state" --cores "${ENGINE_CORES:-0}" "$@" \
+		>>"$engine_dir/braidd.log" 2>&1 </dev/null &
 	engine_pid=$!
 	export BRAID_SOCKET=$engine_dir/rpc.sock
 	for ((i = 0; i < 100; i++)); do

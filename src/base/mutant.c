@@ -2,10 +2,8 @@
 #include "base/mutant.h"
 
 #include <assert.h>
-
-#ifdef BRAID_MUTANTS
-enum mutant mutant_active;
-#endif
+#include <stdlib.h>
+#include <string.h>
 
 static const struct {
 	const char *name, *text;
@@ -26,3 +24,22 @@ const char *mutant_text(enum mutant mutant)
 	assert(mutant < MUTANT_COUNT);
 	return table[mutant].text;
 }
+
+#ifdef BRAID_MUTANTS
+enum mutant mutant_active;
+
+bool mutant_take_environment(void)
+{
+	const char *wanted = getenv("BRAID_MUTANT");
+
+	for (unsigned i = 0; wanted && i < MUTANT_COUNT; i++)
+		if (!strcmp(table[i].name, wanted))
+			mutant_active = (enum mutant)i;
+	return !wanted || mutant_active != MUTANT_NONE;
+}
+#else
+bool mutant_take_environment(void)
+{
+	return true;
+}
+#endif

@@ -29,6 +29,7 @@ struct blockdev {
 	char name[BLOCKDEV_NAME_BYTES];
 	uint32_t block_bytes; /* 512 or 4096 */
 	uint64_t blocks;
+	uint32_t sector_bytes; /* of the medium, as other software sees it; 0: block_bytes */
 	uint32_t best_blocks;  /* writes of multiples of this are fastest; 0: no preference */
 	uint32_t chunk_blocks; /* requests within multiples of this are not split; 0: likewise */
 	bool volatile_cache;   /* completed writes need a FLUSH to be stable */

@@ -1,185 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <assert.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/bits.h"
 #include "base/units.h"
+#include "control/assemble.h"
+#include "control/drives.h"
+#include "control/jobs.h"
 #include "control/methods.h"
-
-/* --- describing ------------------------------------------------------------------------------ */
-
-static json_t *member_json(const struct member_status *member, unsigned slot)
-{
-	bool failed = member->state == MEMBER_FAILED;
-	uint64_t ago_s = failed ? (monotonic_ns() - member->lost_at_ns) / 1000000000 : 0;
-
-	return json_pack("{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "slot", (int)slot,
-		"drive", member->dev->name, "state", member_state_name(member->state), "reason",
-		failed ? loss_reason_text(member->reason) : "", "failed_at",
-		failed ? (json_int_t)((uint64_t)time(NULL) - ago_s) : 0, "bytes",
-		(json_int_t)blockdev_bytes(member->dev), "reads",
-		(json_int_t)member->counters.reads, "writes", (json_int_t)member->counters.writes,
-		"read_errors", (json_int_t)member->counters.read_errors, "write_errors",
-		(json_int_t)member->counters.write_errors);
-}
-
-static json_t *counters_json(const struct array_counters *counters)
-{
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-		"reads", (json_int_t)counters->reads, "writes", (json_int_t)counters->writes,
-		"flushes", (json_int_t)counters->flushes, "discards",
-		(json_int_t)counters->discards, "read_blocks", (json_int_t)counters->read_blocks,
-		"written_blocks", (json_int_t)counters->written_blocks, "ops",
-		(json_int_t)counters->ops, "joins", (json_int_t)counters->joins, "full_stripes",
-		(json_int_t)counters->full_stripes, "rewrites", (json_int_t)counters->rewrites,
-		"modifies", (json_int_t)counters->modifies, "recovers",
-		(json_int_t)counters->recovers, "retries", (json_int_t)counters->retries, "errors",
-		(json_int_t)counters->errors);
-}
-
-/* Names of the members that have failed, "a, b and c". */
-static void failed_names(const struct array_status *status, char *text, size_t bytes)
-{
-	unsigned left = status->failed;
-	size_t used = 0;
-
-	text[0] = '\0';
-	for (unsigned i = 0; i < status->members && used < bytes; i++) {
-		if (status->member[i].state != MEMBER_FAILED)
-			continue;
-		left--;
-		used += (size_t)snprintf(text + used, bytes - used, "%s (%s)%s",
-			status->member[i].dev->name, loss_reason_text(status->member[i].reason),
-			left > 1 ? ", "
-			: left	 ? " and "
-				 : "");
-	}
-}
-
-/* Names of the members that are used and report errors. */
-static unsigned error_names(const struct array_status *status, char *text, size_t bytes)
-{
-	unsigned count = 0;
-	size_t used = 0;
-
-	text[0] = '\0';
-	for (unsigned i = 0; i < status->members && used < bytes; i++) {
-		const struct member_status *member = &status->member[i];
-		uint64_t errors = member->counters.read_errors + member->counters.write_errors;
-
-		if (member->state == MEMBER_FAILED || !errors)
-			continue;
-		used += (size_t)snprintf(text + used, bytes - used, "%s%s (%llu errors)",
-			count ? ", " : "", member->dev->name, (unsigned long long)errors);
-		count++;
-	}
-	return count;
-}
-
-/* One line why the array is not optimal, and one what to do. */
-static void explain(const struct array_status *status, char *why, char *next, size_t bytes)
-{
-	char failed[400], errors[400];
-	unsigned erring = error_names(status, errors, sizeof(errors));
-	size_t used = 0;
-
-	why[0] = next[0] = '\0';
-	failed_names(status, failed, sizeof(failed));
-	if (status->failed)
-		used = (size_t)snprintf(why, bytes, "%u of %u drives failed: %s", status->failed,
-			status->members, failed);
-	if (erring && used < bytes)
-		snprintf(why + used, bytes - used, "%s%s with errors, still in use",
-			used ? "; " : "", errors);
-	if (status->state == ARRAY_FAILED)
-		snprintf(next, bytes,
-			"%llu requests got I/O errors: more has failed than the level survives. "
-			"Bring the "
-			"drives back, or replace them and restore from backup",
-			(unsigned long long)status->counters.errors);
-	else if (status->failed)
-		snprintf(next, bytes,
-			status->tolerates
-				? "all data is served, %u more may fail. Replace the failed drives"
-				: "all data is served, but no more may fail. Replace the failed "
-				  "drives",
-			status->tolerates);
-	else if (erring)
-		snprintf(next, bytes,
-			"all data is served. Watch these drives, see braid array show");
-}
-
-static json_t *volume_names(const struct array_entry *entry, uint64_t *bytes)
-{
-	json_t *names = json_array();
-	const struct list_node *node;
-
-	*bytes = 0;
-	list_for_each (node, &entry->volumes) {
-		const struct volume_entry *volume = container_of(node, struct volume_entry, link);
-
-		json_array_append_new(names, json_string(volume->name));
-		*bytes += blockdev_bytes(volume->dev);
-	}
-	return names;
-}
-
-/* The members of an array that is still being made. */
-static json_t *future_members(const struct array_config *config, json_t *members)
-{
-	for (unsigned i = 0; i < config->members; i++) {
-		struct member_status member = {.dev = config->member[i]};
-
-		json_array_append_new(members, member_json(&member, i));
-	}
-	return members;
-}
-
-json_t *array_json(struct array_entry *entry)
-{
-	const struct array_config *config;
-	struct array_status status;
-	char why[FAIL_TEXT_BYTES], next[FAIL_TEXT_BYTES];
-	json_t *members = json_array(), *array, *volumes;
-	uint64_t volumes_bytes;
-
-	if (!entry->array)
-		return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:[]}", "name",
-			entry->name, "level", entry->config.level->name, "level_text",
-			entry->config.level->text, "state", "initialising", "why",
-			"the drives are being cleared", "next",
-			"wait, or watch with braid job watch", "chunk_bytes",
-			(int)entry->config.chunk_bytes, "block_bytes",
-			(int)entry->config.block_bytes, "members",
-			future_members(&entry->config, members), "volumes");
-	config = array_config(entry->array);
-	array_status(entry->array, &status);
-	explain(&status, why, next, sizeof(why));
-	for (unsigned i = 0; i < status.members; i++)
-		json_array_append_new(members, member_json(&status.member[i], i));
-	volumes = volume_names(entry, &volumes_bytes);
-	array = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "name", entry->name, "level",
-		config->level->name, "level_text", config->level->text, "state",
-		array_state_name(status.state), "why", why, "next", next);
-	json_object_update_new(array,
-		json_pack("{s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:i, s:I, s:I}", "chunk_bytes",
-			(json_int_t)config->chunk_bytes, "block_bytes",
-			(json_int_t)config->block_bytes, "stripe_bytes",
-			(json_int_t)array_stripe_blocks(entry->array) * config->block_bytes,
-			"bytes", (json_int_t)blockdev_bytes(array_blockdev(entry->array)),
-			"volumes_bytes", (json_int_t)volumes_bytes, "failed", (int)status.failed,
-			"tolerates", (int)status.tolerates, "parts", (int)array_parts(entry->array),
-			"made_at", (json_int_t)entry->made_at, "memory_per_core_bytes",
-			(json_int_t)array_shard_bytes(entry->array)));
-	json_object_set_new(array, "counters", counters_json(&status.counters));
-	json_object_set_new(array, "members", members);
-	json_object_set_new(array, "volumes", volumes);
-	return array;
-}
 
 METHOD(array_list)
 {
@@ -189,21 +20,9 @@ METHOD(array_list)
 	(void)params, (void)fail;
 	list_for_each (node, &daemon->arrays)
 		json_array_append_new(
-			list, array_json(container_of(node, struct array_entry, link)));
+			list, array_json(daemon, container_of(node, struct array_entry, link)));
 	*result = json_pack("{s:o}", "arrays", list);
 	return 0;
-}
-
-/* The array that a parameter names, complete; NULL with a sentence. */
-static struct array_entry *made_array(struct daemon *daemon, const char *name, struct fail *fail)
-{
-	struct array_entry *entry = array_find(daemon, name, fail);
-
-	if (entry && !entry->array) {
-		fail_set(fail, EBUSY, "array %s is still being made: braid job wait", name);
-		return NULL;
-	}
-	return entry;
 }
 
 METHOD(array_show)
@@ -212,53 +31,79 @@ METHOD(array_show)
 
 	if (!entry)
 		return -fail->error;
-	*result = json_pack("{s:o}", "array", array_json(entry));
+	*result = json_pack("{s:o}", "array", array_json(daemon, entry));
 	return 0;
 }
 
 /* --- making ---------------------------------------------------------------------------------- */
 
-/* "free:N": the first N drives that nobody uses. */
-static int take_free(
-	struct daemon *daemon, struct array_config *config, const char *text, struct fail *fail)
-{
-	char *end;
-	unsigned long wanted = strtoul(text, &end, 10), found = 0;
-	struct list_node *node;
+/* The drives of a new array: those of the slots, or those of the spares. */
+struct taken {
+	struct blockdev *dev[RAID_MEMBERS_MAX];
+	unsigned count;
+};
 
-	if (*end || end == text || !wanted || wanted > RAID_MEMBERS_MAX)
-		return fail_set(
-			fail, EINVAL, "'free:%s' is no number of drives: write free:10", text);
+static bool is_taken(const struct taken *taken, const struct blockdev *dev)
+{
+	for (unsigned i = 0; i < taken->count; i++)
+		if (taken->dev[i] == dev)
+			return true;
+	return false;
+}
+
+/* The first `wanted` drives that nobody uses, that hold nothing, and that are not in `others`. */
+static int take_free(struct daemon *daemon, struct taken *taken, const struct taken *others,
+	uint64_t wanted, struct fail *fail)
+{
+	struct list_node *node;
+	uint64_t found = 0;
+
 	list_for_each (node, &daemon->drives) {
 		struct drive *drive = container_of(node, struct drive, link);
 
-		if (drive->dev->user[0] || found == wanted || config->members == RAID_MEMBERS_MAX)
+		if (found == wanted || taken->count == RAID_MEMBERS_MAX ||
+			is_taken(taken, drive->dev) || is_taken(others, drive->dev) ||
+			drive_check_free(daemon, drive, false, NULL))
 			continue;
-		config->member[config->members++] = drive->dev;
+		taken->dev[taken->count++] = drive->dev;
 		found++;
 	}
 	if (found < wanted)
 		return fail_set(fail, ENODEV,
-			"only %lu drives are free, %lu wanted: attach more, see "
+			"only %llu drives are free, %llu wanted: attach more, see "
 			"braid drive list",
-			found, wanted);
+			(unsigned long long)found, (unsigned long long)wanted);
 	return 0;
 }
 
-static int take_drives(
-	struct daemon *daemon, struct array_config *config, const json_t *names, struct fail *fail)
+/* "free:N" */
+static int take_free_text(struct daemon *daemon, struct taken *taken, const struct taken *others,
+	const char *text, struct fail *fail)
 {
+	char *end;
+	unsigned long wanted = strtoul(text, &end, 10);
+
+	if (*end || end == text || !wanted || wanted > RAID_MEMBERS_MAX)
+		return fail_set(
+			fail, EINVAL, "'free:%s' is no number of drives: write free:10", text);
+	return take_free(daemon, taken, others, wanted, fail);
+}
+
+static int take_drives(struct daemon *daemon, struct taken *taken, const struct taken *others,
+	const json_t *params, const char *key, struct fail *fail)
+{
+	bool wipe = rpc_boolean(params, "wipe_signatures");
 	const json_t *value;
 	size_t i;
 
-	json_array_foreach((json_t *)names, i, value)
+	json_array_foreach(json_object_get(params, key), i, value)
 	{
 		const char *name = json_string_value(value);
 		struct drive *drive;
 		int error;
 
 		if (!strncmp(name, "free:", 5)) {
-			error = take_free(daemon, config, name + 5, fail);
+			error = take_free_text(daemon, taken, others, name + 5, fail);
 			if (error)
 				return error;
 			continue;
@@ -267,10 +112,16 @@ static int take_drives(
 		if (!drive)
 			return fail_set(
 				fail, ENOENT, "there is no drive '%s': see braid drive list", name);
-		if (config->members == RAID_MEMBERS_MAX)
+		error = drive_check_free(daemon, drive, wipe, fail);
+		if (error)
+			return error;
+		if (taken->count == RAID_MEMBERS_MAX)
 			return fail_set(
 				fail, EINVAL, "an array has at most %d drives", RAID_MEMBERS_MAX);
-		config->member[config->members++] = drive->dev;
+		if (is_taken(others, drive->dev))
+			return fail_set(fail, EINVAL,
+				"drive %s cannot be a member and a spare at once", name);
+		taken->dev[taken->count++] = drive->dev;
 	}
 	return 0;
 }
@@ -297,63 +148,181 @@ static int read_config(
 	config->chunk_bytes = (uint32_t)chunk;
 	config->block_bytes = (uint32_t)block;
 	config->parts = (unsigned)parts;
-	error = level_find(&config->level, rpc_string(params, "level", ""), fail);
-	return error ? error : take_drives(daemon, config, json_object_get(params, "drives"), fail);
+	config->host_id = daemon->host_id;
+	config->places = &layout_standard;
+	error = consistency_parse(
+		&config->consistency, rpc_string(params, "consistency", "log"), fail);
+	return error ? error : level_find(&config->level, rpc_string(params, "level", ""), fail);
 }
 
-static json_t *plan_json(const struct array_config *config, uint64_t usable, uint64_t waste)
+/* A spare that cannot take any member's place is none. */
+static int check_spares(const struct array_plan *plan, struct fail *fail)
 {
+	uint64_t least = UINT64_MAX;
+
+	for (unsigned i = 0; i < plan->config.members; i++)
+		least = MIN(least, blockdev_bytes(plan->config.member[i]));
+	for (unsigned i = 0; i < plan->spares; i++) {
+		const struct blockdev *dev = plan->spare[i];
+
+		if (blockdev_bytes(dev) < least || dev->block_bytes != plan->config.block_bytes)
+			return fail_set(fail, EINVAL,
+				"drive %s is no spare for this array: it is too small, or its "
+				"blocks are of another size",
+				dev->name);
+	}
+	return 0;
+}
+
+static int read_plan(
+	struct daemon *daemon, struct array_plan *plan, const json_t *params, struct fail *fail)
+{
+	int64_t spares = rpc_integer(params, "spare_count", 0);
+	struct taken members = {.count = 0}, extra = {.count = 0};
+	int error = read_config(daemon, &plan->config, params, fail);
+
+	if (!error)
+		error = take_drives(daemon, &members, &extra, params, "drives", fail);
+	if (!error)
+		error = take_drives(daemon, &extra, &members, params, "spares", fail);
+	if (!error && (spares < 0 || spares > RAID_MEMBERS_MAX))
+		error = fail_set(fail, EINVAL, "%lld is no number of spares", (long long)spares);
+	if (!error)
+		error = take_free(daemon, &extra, &members, (uint64_t)spares, fail);
+	if (!error && members.count + extra.count > SUPERBLOCK_ROWS)
+		error = fail_set(fail, EINVAL, "an array has at most %d drives with its spares",
+			SUPERBLOCK_ROWS);
+	if (error)
+		return error;
+	plan->config.members = members.count;
+	memcpy(plan->config.member, members.dev, sizeof(members.dev));
+	plan->spares = extra.count;
+	memcpy(plan->spare, extra.dev, sizeof(extra.dev));
+	plan->assume_clean = rpc_boolean(params, "assume_clean");
+	return check_spares(plan, fail);
+}
+
+static void warn(json_t *warnings, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void warn(json_t *warnings, const char *format, ...)
+{
+	char line[FAIL_TEXT_BYTES];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	json_array_append_new(warnings, json_string(line));
+}
+
+static json_t *warnings_json(struct daemon *daemon, const struct array_plan *plan, uint64_t waste)
+{
+	const struct array_config *config = &plan->config;
+	json_t *warnings = json_array();
+	char text[UNITS_TEXT_BYTES];
+
+	if (waste)
+		warn(warnings,
+			"the drives are not equally large: each is used up to the size of the "
+			"smallest, %s stay unused",
+			units_print(waste, text));
+	for (unsigned i = 0; i < config->members + plan->spares; i++) {
+		const struct blockdev *dev =
+			i < config->members ? config->member[i] : plan->spare[i - config->members];
+		const struct drive *drive = drive_of(daemon, dev);
+
+		if (drive->superblock)
+			warn(warnings, "%s holds a member of array %.63s, which will be lost",
+				drive->name, drive->superblock->name);
+	}
+	if (plan->assume_clean)
+		warn(warnings, "--assume-clean: the drives are not cleared. Unless they are all "
+			       "zeros, or held this very array, what is read back after a failure "
+			       "is wrong until braid array scrub --repair");
+	return warnings;
+}
+
+static json_t *names_json(struct blockdev *const *dev, unsigned count)
+{
+	json_t *names = json_array();
+
+	for (unsigned i = 0; i < count; i++)
+		json_array_append_new(names, json_string(dev[i]->name));
+	return names;
+}
+
+static json_t *plan_json(
+	struct daemon *daemon, const struct array_plan *plan, uint64_t usable, uint64_t waste)
+{
+	const struct array_config *config = &plan->config;
 	const struct level *level = config->level;
 	const struct level *part = level->part ? level->part : level;
 	unsigned parts = !level->part	       ? 1
 			 : level->part_members ? config->members / level->part_members
 					       : MAX(config->parts, 2u);
 	unsigned each = config->members / parts, tolerates = level_tolerance(part, each);
-	json_t *names = json_array(), *warnings = json_array();
-	char text[UNITS_TEXT_BYTES], line[160];
 
-	for (unsigned i = 0; i < config->members; i++)
-		json_array_append_new(names, json_string(config->member[i]->name));
-	if (waste) {
-		snprintf(line, sizeof(line),
-			"the drives are not equally large: each is used up to the size of the "
-			"smallest, "
-			"%s stay unused",
-			units_print(waste, text));
-		json_array_append_new(warnings, json_string(line));
+	return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:i, s:s, s:o}", "level_text",
+		level->text, "drives", names_json(config->member, config->members), "spares",
+		names_json(plan->spare, plan->spares), "chunk_bytes",
+		(json_int_t)config->chunk_bytes, "block_bytes", (json_int_t)config->block_bytes,
+		"stripe_bytes", (json_int_t)config->chunk_bytes * (each - tolerates) * parts,
+		"usable_bytes", (json_int_t)usable, "waste_bytes", (json_int_t)waste, "tolerates",
+		(int)tolerates, "consistency", consistency_name(config->consistency), "warnings",
+		warnings_json(daemon, plan, waste));
+}
+
+/* What was there before must not be found again beside the new array. */
+static int wipe_all(struct daemon *daemon, const struct array_plan *plan, struct fail *fail)
+{
+	int error = 0;
+
+	for (unsigned i = 0; i < plan->config.members + plan->spares && !error; i++) {
+		struct drive *drive = drive_of(
+			daemon, i < plan->config.members ? plan->config.member[i]
+							 : plan->spare[i - plan->config.members]);
+
+		if (drive->superblock || drive->damaged)
+			error = drive_wipe(daemon, drive, fail);
 	}
-	return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:i, s:o}", "level_text", level->text,
-		"drives", names, "chunk_bytes", (json_int_t)config->chunk_bytes, "block_bytes",
-		(json_int_t)config->block_bytes, "stripe_bytes",
-		(json_int_t)config->chunk_bytes * (each - tolerates) * parts, "usable_bytes",
-		(json_int_t)usable, "waste_bytes", (json_int_t)waste, "tolerates", (int)tolerates,
-		"warnings", warnings);
+	assemble(daemon);
+	return error;
 }
 
 METHOD(array_create_method)
 {
-	struct array_config config;
+	struct array_plan plan = {.spares = 0};
 	uint64_t usable, waste;
 	struct job *job = NULL;
-	int error = read_config(daemon, &config, params, fail);
+	json_t *shown;
+	int error = read_plan(daemon, &plan, params, fail);
 
 	if (!error)
-		error = array_check(&config, &usable, &waste, fail);
-	if (!error && !rpc_boolean(params, "dry_run"))
-		error = job_start_initialise(daemon, &config, &job, fail);
+		error = array_check(&plan.config, &usable, &waste, fail);
 	if (error)
 		return error;
-	*result = json_pack("{s:o, s:o}", "plan", plan_json(&config, usable, waste), "job",
-		job ? json_integer(job->id) : json_null());
+	shown = plan_json(daemon, &plan, usable, waste);
+	if (!rpc_boolean(params, "dry_run")) {
+		error = wipe_all(daemon, &plan, fail);
+		if (!error)
+			error = job_start_initialise(daemon, &plan, &job, fail);
+	}
+	if (error) {
+		json_decref(shown);
+		return error;
+	}
+	*result = json_pack(
+		"{s:o, s:o}", "plan", shown, "job", job ? json_integer(job->id) : json_null());
 	return 0;
 }
 
 /* --- unmaking -------------------------------------------------------------------------------- */
 
-METHOD(array_delete)
+METHOD(array_delete_method)
 {
-	struct array_entry *entry = made_array(daemon, rpc_string(params, "name", ""), fail);
+	struct array_entry *entry = running_array(daemon, rpc_string(params, "name", ""), fail);
 	struct list_node *node;
+	struct uuid uuid;
 
 	if (!entry)
 		return -fail->error;
@@ -364,35 +333,26 @@ METHOD(array_delete)
 			return fail_set(fail, EBUSY,
 				"array %s is exported by controller %s: braid vhost delete %s "
 				"first",
-				entry->name, export->name, export->name);
+				entry->name, export->config.name, export->config.name);
 	}
+	uuid = entry->uuid;
+	sweep_end(daemon, entry);
+	array_clear(daemon, entry);
+	array_delete(entry->array);
+	entry->array = NULL;
 	array_free(entry);
+	list_for_each (node, &daemon->drives) {
+		struct drive *drive = container_of(node, struct drive, link);
+
+		if (!uuid_equal(&drive->array_uuid, &uuid))
+			continue;
+		if (drive->dev)
+			drive_identify(daemon, drive);
+		else
+			drive->array_uuid = drive->member_uuid = (struct uuid){{0}};
+	}
+	assemble(daemon);
+	state_changed(daemon);
 	*result = json_object();
 	return 0;
-}
-
-METHOD(array_fail)
-{
-	struct array_entry *entry = made_array(daemon, rpc_string(params, "name", ""), fail);
-	const char *name = rpc_string(params, "drive", "");
-	const struct array_config *config;
-	bool beyond = rpc_boolean(params, "allow_failed");
-
-	if (!entry)
-		return -fail->error;
-	config = array_config(entry->array);
-	for (unsigned i = 0; i < config->members; i++) {
-		int error;
-
-		if (strcmp(config->member[i]->name, name))
-			continue;
-		error = rpc_boolean(params, "dry_run")
-				? array_fail_check(entry->array, i, beyond, fail)
-				: array_fail_member(entry->array, i, beyond, fail);
-		if (!error)
-			*result = json_object();
-		return error;
-	}
-	return fail_set(fail, ENOENT, "array %s has no drive '%s': see braid array show %s",
-		config->name, name, config->name);
 }

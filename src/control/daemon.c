@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "control/jobs.h"
 #include "reactor/reactor.h"
 #include "volume/volume.h"
 
@@ -19,11 +20,23 @@ uint64_t monotonic_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-void daemon_init(struct daemon *daemon, struct reactor_group *group, const char *run_dir)
+void daemon_init(
+	struct daemon *daemon, struct reactor_group *group, const struct daemon_options *options)
 {
-	*daemon = (struct daemon){.group = group};
-	snprintf(daemon->run_dir, sizeof(daemon->run_dir), "%s", run_dir);
+	pthread_condattr_t monotonic;
+
+	*daemon = (struct daemon){
+		.group = group,
+		.assemble_wait_ns = (uint64_t)(options->assemble_wait_s * 1e9),
+		.auto_rebuild = options->auto_rebuild,
+		.state.lock_fd = -1,
+	};
+	snprintf(daemon->run_dir, sizeof(daemon->run_dir), "%s", options->run_dir);
 	pthread_mutex_init(&daemon->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&daemon->wake, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	list_init(&daemon->drives);
 	list_init(&daemon->arrays);
 	list_init(&daemon->exports);
@@ -43,17 +56,72 @@ struct drive *drive_find(struct daemon *daemon, const char *name)
 	return NULL;
 }
 
-struct array_entry *array_find(struct daemon *daemon, const char *name, struct fail *fail)
+struct drive *drive_of(struct daemon *daemon, const struct blockdev *dev)
+{
+	struct list_node *node;
+
+	list_for_each (node, &daemon->drives) {
+		struct drive *drive = container_of(node, struct drive, link);
+
+		if (dev && drive->dev == dev)
+			return drive;
+	}
+	return NULL;
+}
+
+struct drive *drive_of_member(struct daemon *daemon, const struct uuid *member)
+{
+	struct list_node *node;
+
+	list_for_each (node, &daemon->drives) {
+		struct drive *drive = container_of(node, struct drive, link);
+
+		if (!uuid_is_null(member) && uuid_equal(&drive->member_uuid, member))
+			return drive;
+	}
+	return NULL;
+}
+
+struct array_entry *array_find_uuid(struct daemon *daemon, const struct uuid *uuid)
 {
 	struct list_node *node;
 
 	list_for_each (node, &daemon->arrays) {
 		struct array_entry *entry = container_of(node, struct array_entry, link);
 
+		if (!uuid_is_null(uuid) && uuid_equal(&entry->uuid, uuid))
+			return entry;
+	}
+	return NULL;
+}
+
+struct array_entry *array_find(struct daemon *daemon, const char *name, struct fail *fail)
+{
+	struct array_entry *entry;
+	struct list_node *node;
+	struct uuid uuid;
+
+	list_for_each (node, &daemon->arrays) {
+		entry = container_of(node, struct array_entry, link);
 		if (!strcmp(entry->name, name))
 			return entry;
 	}
-	fail_set(fail, ENOENT, "there is no array '%s': see braid array list", name);
+	entry = uuid_parse(&uuid, name) ? array_find_uuid(daemon, &uuid) : NULL;
+	if (!entry)
+		fail_set(fail, ENOENT, "there is no array '%s': see braid array list", name);
+	return entry;
+}
+
+struct array_entry *running_array(struct daemon *daemon, const char *name, struct fail *fail)
+{
+	struct array_entry *entry = array_find(daemon, name, fail);
+
+	if (!entry || entry->array)
+		return entry;
+	if (entry->phase == PHASE_MAKING)
+		fail_set(fail, EBUSY, "array %s is still being made: braid job wait", name);
+	else
+		fail_set(fail, EBUSY, "array %s does not run: see braid array show %s", name, name);
 	return NULL;
 }
 
@@ -88,7 +156,7 @@ struct export *export_find(struct daemon *daemon, const char *name)
 	list_for_each (node, &daemon->exports) {
 		struct export *export = container_of(node, struct export, link);
 
-		if (!strcmp(export->name, name))
+		if (!strcmp(export->config.name, name))
 			return export;
 	}
 	return NULL;
@@ -97,7 +165,9 @@ struct export *export_find(struct daemon *daemon, const char *name)
 void drive_free(struct drive *drive)
 {
 	list_remove(&drive->link);
-	blockdev_destroy(drive->dev);
+	if (drive->dev)
+		blockdev_destroy(drive->dev);
+	free(drive->superblock);
 	free(drive);
 }
 
@@ -116,45 +186,48 @@ void array_free(struct array_entry *entry)
 		volume_free(container_of(node, struct volume_entry, link));
 	list_remove(&entry->link);
 	if (entry->array)
-		array_destroy(entry->array);
+		array_stop(entry->array);
+	free(entry->assembly);
 	free(entry);
 }
 
 void export_free(struct export *export)
 {
 	list_remove(&export->link);
-	controller_destroy(export->controller);
-	blockdev_release(
-		export->volume ? export->volume->dev : array_blockdev(export->array->array));
+	if (export->controller) {
+		controller_destroy(export->controller);
+		blockdev_release(export->config.dev);
+	}
 	free(export);
 }
 
-/* Jobs take the lock themselves: they are ended before it is taken here. */
-static void end_jobs(struct daemon *daemon)
+void array_clear(struct daemon *daemon, struct array_entry *entry)
 {
-	struct list_node *node;
+	struct list_node *node, *after;
 
-	list_for_each (node, &daemon->jobs) {
-		struct job *job = container_of(node, struct job, link);
+	list_for_each_safe (node, after, &daemon->exports) {
+		struct export *export = container_of(node, struct export, link);
 
-		atomic_store(&job->progress.cancel, true);
-		pthread_join(job->thread, NULL);
+		if (export->array == entry)
+			export_free(export);
 	}
-	while ((node = list_pop_front(&daemon->jobs)))
-		free(container_of(node, struct job, link));
+	while ((node = list_first(&entry->volumes)))
+		volume_free(container_of(node, struct volume_entry, link));
 }
 
 void daemon_shutdown(struct daemon *daemon)
 {
 	struct list_node *node;
 
-	end_jobs(daemon);
+	jobs_end(daemon);
 	while ((node = list_first(&daemon->exports)))
 		export_free(container_of(node, struct export, link));
 	while ((node = list_first(&daemon->arrays)))
 		array_free(container_of(node, struct array_entry, link));
 	while ((node = list_first(&daemon->drives)))
 		drive_free(container_of(node, struct drive, link));
+	state_close(daemon);
+	pthread_cond_destroy(&daemon->wake);
 	pthread_mutex_destroy(&daemon->lock);
 }
 
@@ -177,7 +250,7 @@ static const struct export *export_of(
 	list_for_each (node, &daemon->exports) {
 		const struct export *export = container_of(node, struct export, link);
 
-		if (export->volume == volume)
+		if (export->volume == volume && export->controller)
 			return export;
 	}
 	return NULL;
@@ -203,17 +276,16 @@ int exports_set_owners(struct daemon *daemon, struct array_entry *entry, struct 
 			.first_stripe = volume_first(volume->dev) / stripe_blocks,
 			.end_stripe =
 				(volume_first(volume->dev) + volume->dev->blocks) / stripe_blocks,
-			.reactors =
-				reactors_of(daemon, &controller_config(export->controller)->cores),
+			.reactors = reactors_of(daemon, &export->config.cores),
 		};
 	}
 	list_for_each (node, &daemon->exports) {
 		const struct export *export = container_of(node, struct export, link);
 
-		if (export->array == entry && !export->volume)
-			ranges[count++] = (struct array_owners){0,
-				array_geometry(entry->array)->stripes,
-				reactors_of(daemon, &controller_config(export->controller)->cores)};
+		if (export->array == entry && !export->volume && export->controller)
+			ranges[count++] =
+				(struct array_owners){0, array_geometry(entry->array)->stripes,
+					reactors_of(daemon, &export->config.cores)};
 	}
 	return array_set_owners(entry->array, ranges, count, fail);
 }

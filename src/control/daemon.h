@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the daemon knows: drives, arrays, volumes, controllers and jobs, by name. One lock guards
- * all of it; RPC handlers hold it, and so do jobs where they change something. Nothing here is
- * touched by the I/O path.
+ * all of it; RPC handlers hold it, and so do jobs and the monitor where they look or change
+ * something. Nothing here is touched by the I/O path.
  *
  *	drive <--claims-- array <--has-- volume <--exports-- controller
+ *
+ * The truth is on the drives: superblocks say what an array is, its notes which volumes and
+ * controllers it has. The state file (control/state.h) remembers where the drives were.
  */
 #ifndef CONTROL_DAEMON_H
 #define CONTROL_DAEMON_H
@@ -12,19 +15,42 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/fail.h"
 #include "base/list.h"
 #include "block/blockdev.h"
+#include "control/state.h"
 #include "raid/array.h"
-#include "raid/clear.h"
+#include "raid/assembly.h"
 #include "vhost/controller.h"
+
+enum { DRIVE_SOURCE_BYTES = 4096 };
+
+/* How a drive was attached; what attaches it again. */
+struct drive_options {
+	uint32_t block_bytes;
+	bool injectable;
+	uint32_t delay_us, jitter_us;
+};
 
 struct drive {
 	char name[BLOCKDEV_NAME_BYTES];
-	struct blockdev *dev;
+	char source[DRIVE_SOURCE_BYTES]; /* a path, ram:NAME:BYTES or null:NAME:BYTES */
+	struct drive_options options;
+	struct blockdev *dev; /* NULL: it is not there, but remembered */
 	char driver[16];
-	char note[FAIL_TEXT_BYTES]; /* why direct I/O is not used; "" */
+	char note[FAIL_TEXT_BYTES]; /* why direct I/O is not used, or why it is not there; "" */
+	char fingerprint[SUPERBLOCK_FINGERPRINT_BYTES];
+	dev_t device; /* of a file: where it lies; with inode its identity */
+	ino_t inode;  /* 0: a block device, and `device` is its number */
+	/* What it said when it was last read; NULL: nothing. While its array runs only the two
+	 * uuids below are kept right. */
+	struct superblock *superblock;
+	bool damaged;			     /* there was a superblock once */
+	bool locked;			     /* dev is NULL: another process has it */
+	struct uuid array_uuid, member_uuid; /* null: a member of nothing */
+	bool is_spare;			     /* for any array that needs one */
 	struct list_node link;
 };
 
@@ -35,38 +61,75 @@ struct volume_entry {
 	struct list_node link; /* in array->volumes, by position */
 };
 
+/*
+ *	MAKING --> RUNNING <--> HELD            (array stop, array start)
+ *	              ^
+ *	WAITING ------+   INCOMPLETE, REFUSED, FOREIGN: listed, until drives come or the operator
+ *	                  starts or imports it
+ */
+enum array_phase {
+	PHASE_MAKING,	  /* a job clears the drives */
+	PHASE_WAITING,	  /* could start degraded, but more drives may come until deadline_ns */
+	PHASE_INCOMPLETE, /* too few drives are there */
+	PHASE_REFUSED,	  /* see why */
+	PHASE_FOREIGN,	  /* of another host */
+	PHASE_HELD,	  /* stopped by the operator, for this run of the daemon */
+	PHASE_RUNNING,
+};
+
+/* What the operator said of a kind of sweep; kept until that sweep is done. */
+struct sweep_setting {
+	bool paused;
+	bool automatic; /* slow while guests are busy */
+	uint64_t limit_bytes_per_second;
+};
+
 struct array_entry {
 	char name[ARRAY_NAME_BYTES];
-	struct array *array; /* NULL while it is being made */
-	struct array_config config;
+	struct uuid uuid; /* null while it is being made */
+	enum array_phase phase;
+	struct array *array;	    /* RUNNING */
+	struct array_config config; /* MAKING */
+	struct assembly *assembly;  /* found and not running; NULL: none of its drives is there */
+	uint64_t deadline_ns;	    /* WAITING: then it starts as it is. 0: not set */
+	bool held;		    /* HELD */
+	bool start_failed;	    /* why says how; until other drives are there */
+	bool seen;		    /* by the assembly pass that runs */
+	char why[FAIL_TEXT_BYTES];  /* it does not run */
+	char notes_trouble[FAIL_TEXT_BYTES]; /* why its volumes cannot be changed; "" */
 	struct list volumes;
 	uint64_t made_at; /* seconds since 1970 */
+	struct sweep_setting settings[SWEEPS];
+	int wanted_sweep;	 /* SWEEP_SCRUB or SWEEP_REPAIR that was asked for; -1 */
+	uint64_t sweep_after_ns; /* not before: the last one failed */
+	/* What the monitor saw last. */
+	struct {
+		enum array_state state;
+		bool spares_missing;
+		uint64_t requests;
+		char spare_trouble[FAIL_TEXT_BYTES];
+	} seen_last;
 	struct list_node link;
 };
 
+/* A controller, also one that cannot be had now: it is not forgotten. */
 struct export
 {
-	char name[CONTROLLER_NAME_BYTES];
-	struct controller *controller;
-	struct volume_entry *volume; /* NULL: the whole array */
+	struct controller_config config; /* as it runs, or would */
+	char cores[CPUMASK_TEXT_BYTES];	 /* as asked for; "": all */
+	bool own_path;			 /* the socket was asked for by name */
+	struct controller *controller;	 /* NULL: see trouble */
+	char trouble[FAIL_TEXT_BYTES];
+	char volume_name[ARRAY_NAME_BYTES]; /* "": the whole array */
+	struct volume_entry *volume;	    /* NULL: the whole array, or it is not there */
 	struct array_entry *array;
 	struct list_node link;
 };
 
-enum job_state { JOB_RUNNING, JOB_DONE, JOB_FAILED };
-
-struct job {
-	unsigned id;
-	const char *type; /* "initialise" */
-	char target[ARRAY_NAME_BYTES];
-	enum job_state state;
-	char error[FAIL_TEXT_BYTES];
-	uint64_t started_ns, ended_ns; /* monotonic */
-	struct clear_progress progress;
-	struct daemon *daemon;
-	struct array_config config; /* "initialise": the array to be made */
-	pthread_t thread;
-	struct list_node link;
+struct daemon_options {
+	const char *run_dir, *state_dir;
+	double assemble_wait_s;
+	bool auto_rebuild;
 };
 
 struct daemon {
@@ -75,30 +138,46 @@ struct daemon {
 	char run_dir[64];
 	struct list drives, arrays, exports, jobs;
 	unsigned last_job;
+	struct uuid host_id;
+	struct state state;
+	uint64_t assemble_wait_ns;
+	uint64_t searched_ns; /* when drives were last looked for elsewhere */
+	bool auto_rebuild;
+	/* The monitor. */
+	pthread_t monitor;
+	pthread_cond_t wake;
+	bool stopping;
 };
 
-void daemon_init(struct daemon *daemon, struct reactor_group *group, const char *run_dir);
-/* Cancels jobs, ends exports, closes arrays and drives. */
+void daemon_init(
+	struct daemon *daemon, struct reactor_group *group, const struct daemon_options *options);
+/* Cancels jobs, ends exports, stops arrays and closes drives. */
 void daemon_shutdown(struct daemon *daemon);
 
 /* NULL when there is none of that name; with a sentence in the second form. */
 struct drive *drive_find(struct daemon *daemon, const char *name);
+struct drive *drive_of(struct daemon *daemon, const struct blockdev *dev);
+struct drive *drive_of_member(struct daemon *daemon, const struct uuid *member);
+/* By name, or by uuid. */
 struct array_entry *array_find(struct daemon *daemon, const char *name, struct fail *fail);
+struct array_entry *array_find_uuid(struct daemon *daemon, const struct uuid *uuid);
+/* The same, and it runs. */
+struct array_entry *running_array(struct daemon *daemon, const char *name, struct fail *fail);
 struct volume_entry *volume_find(struct daemon *daemon, const char *name, struct fail *fail);
 struct export *export_find(struct daemon *daemon, const char *name);
 
 /* Sets the owners of an array's stripes from the exports of its volumes. */
 int exports_set_owners(struct daemon *daemon, struct array_entry *array, struct fail *fail);
 
-/* Starts the job that clears the members and then makes the array. The lock is held. */
-int job_start_initialise(struct daemon *daemon, const struct array_config *config, struct job **job,
-	struct fail *fail);
 uint64_t monotonic_ns(void);
 
 /* Frees one thing each; nothing uses it any more. */
 void drive_free(struct drive *drive);
+/* Stops the array when it runs. */
 void array_free(struct array_entry *entry);
 void volume_free(struct volume_entry *volume);
 void export_free(struct export *export);
+/* Ends all exports and forgets all volumes of an array; its notes keep them. */
+void array_clear(struct daemon *daemon, struct array_entry *entry);
 
 #endif

@@ -4,16 +4,47 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/units.h"
+#include "control/assemble.h"
+#include "control/drives.h"
 #include "control/methods.h"
+#include "control/monitor.h"
 #include "drivers/drivers.h"
 
-json_t *drive_json(struct drive *drive)
+/* Who has it, or why it is not free. */
+static void use_text(struct daemon *daemon, const struct drive *drive, char *text, size_t bytes)
 {
-	return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:b}", "name", drive->name, "driver",
-		drive->driver, "bytes", (json_int_t)blockdev_bytes(drive->dev), "block_bytes",
-		(json_int_t)drive->dev->block_bytes, "user", drive->dev->user, "note", drive->note,
-		"injectable", fault_is(drive->dev));
+	const struct array_entry *entry = array_find_uuid(daemon, &drive->array_uuid);
+	const char *name = entry ? entry->name : drive->superblock ? drive->superblock->name : "";
+
+	if (drive->dev && drive->dev->user[0])
+		snprintf(text, bytes, "%s", drive->dev->user);
+	else if (drive->is_spare)
+		snprintf(text, bytes, "spare%s", drive->dev ? "" : ", absent");
+	else if (!uuid_is_null(&drive->array_uuid) && entry && entry->array && drive->dev)
+		snprintf(text, bytes, "once of array %.63s", name);
+	else if (!uuid_is_null(&drive->array_uuid))
+		snprintf(text, bytes, "of array %.63s%s", name, drive->dev ? "" : ", absent");
+	else if (!drive->dev)
+		snprintf(text, bytes, "absent");
+	else
+		snprintf(text, bytes, "%s", drive->damaged ? "damaged superblock" : "");
+}
+
+json_t *drive_json(struct daemon *daemon, struct drive *drive)
+{
+	char user[128], array[UUID_TEXT_BYTES] = "", member[UUID_TEXT_BYTES] = "";
+
+	use_text(daemon, drive, user, sizeof(user));
+	if (!uuid_is_null(&drive->array_uuid)) {
+		uuid_print(&drive->array_uuid, array);
+		uuid_print(&drive->member_uuid, member);
+	}
+	return json_pack("{s:s, s:s, s:s, s:I, s:i, s:s, s:s, s:b, s:b, s:b, s:s, s:s, s:s}",
+		"name", drive->name, "source", drive->source, "driver", drive->driver, "bytes",
+		(json_int_t)(drive->dev ? blockdev_bytes(drive->dev) : 0), "block_bytes",
+		(int)drive->options.block_bytes, "user", user, "note", drive->note, "injectable",
+		drive->options.injectable, "present", drive->dev != NULL, "spare", drive->is_spare,
+		"array_uuid", array, "member_uuid", member, "fingerprint", drive->fingerprint);
 }
 
 METHOD(drive_list)
@@ -23,109 +54,89 @@ METHOD(drive_list)
 
 	(void)params, (void)fail;
 	list_for_each (node, &daemon->drives)
-		json_array_append_new(list, drive_json(container_of(node, struct drive, link)));
+		json_array_append_new(
+			list, drive_json(daemon, container_of(node, struct drive, link)));
 	*result = json_pack("{s:o}", "drives", list);
 	return 0;
 }
 
-/* "ram:NAME:BYTES" into name and bytes. */
-static int parse_memory(const char *source, char *name, uint64_t *bytes, struct fail *fail)
+static int read_options(struct drive_options *options, const json_t *params, struct fail *fail)
 {
-	const char *first = strchr(source, ':') + 1, *second = strrchr(source, ':');
-	int error;
-
-	if (second < first || second - first >= BLOCKDEV_NAME_BYTES)
-		return fail_set(fail, EINVAL,
-			"'%s' is no drive: write ram:NAME:SIZE, like ram:r0:1G", source);
-	snprintf(name, BLOCKDEV_NAME_BYTES, "%.*s", (int)(second - first), first);
-	error = name_check(name, "the drive", fail);
-	if (!error)
-		error = units_parse(bytes, second + 1, 1, fail);
-	if (!error && *bytes < 1 << 20)
-		error = fail_set(fail, EINVAL,
-			"drive %s of %llu bytes is too small: give 1M or more", name,
-			(unsigned long long)*bytes);
-	return error;
-}
-
-static int open_bottom(
-	struct drive *drive, const char *source, uint32_t block_bytes, struct fail *fail)
-{
-	bool ram = !strncmp(source, "ram:", 4), null = !strncmp(source, "null:", 5);
-	uint64_t bytes;
-	int error;
-
-	if (ram || null) {
-		error = parse_memory(source, drive->name, &bytes, fail);
-		if (error)
-			return error;
-		if (ram)
-			return ram_create(&drive->dev, drive->name, bytes, block_bytes, fail);
-		return null_create(&drive->dev, drive->name, bytes, block_bytes, fail);
-	}
-	if (source[0] != '/')
-		return fail_set(fail, EINVAL, "the path '%s' must begin with a /", source);
-	error = uring_create(&drive->dev, source, block_bytes, drive->note, fail);
-	if (error)
-		return error;
-	snprintf(drive->name, sizeof(drive->name), "%s", strrchr(source, '/') + 1);
-	snprintf(drive->dev->name, sizeof(drive->dev->name), "%s", drive->name);
-	return 0;
-}
-
-static int add_layers(struct drive *drive, const json_t *params, struct fail *fail)
-{
+	int64_t block_bytes = rpc_integer(params, "block_bytes", 4096);
 	int64_t delay_us = rpc_integer(params, "delay_us", 0);
 	int64_t jitter_us = rpc_integer(params, "jitter_us", 0);
-	int error = 0;
-
-	if (delay_us < 0 || jitter_us < 0 || delay_us > 60000000 || jitter_us > 60000000)
-		return fail_set(fail, EINVAL, "a delay is 0 to 60000000 microseconds");
-	if (delay_us || jitter_us)
-		error = delay_create(&drive->dev, drive->dev, (uint64_t)delay_us * 1000,
-			(uint64_t)jitter_us * 1000, 1, fail);
-	if (!error && rpc_boolean(params, "injectable"))
-		error = fault_create(&drive->dev, drive->dev, fail);
-	return error;
-}
-
-METHOD(drive_attach)
-{
-	const char *source = rpc_string(params, "source", "");
-	int64_t block_bytes = rpc_integer(params, "block_bytes", 4096);
-	struct drive *drive;
-	int error;
 
 	if (block_bytes != 512 && block_bytes != 4096)
 		return fail_set(fail, EINVAL,
 			"a block size of %lld is not possible: use 512 or 4096",
 			(long long)block_bytes);
-	drive = calloc(1, sizeof(*drive));
-	if (!drive)
-		return fail_set(fail, ENOMEM, "no memory for a drive");
-	list_node_init(&drive->link);
-	error = open_bottom(drive, source, (uint32_t)block_bytes, fail);
-	if (error)
-		goto free_drive;
-	snprintf(drive->driver, sizeof(drive->driver), "%s", drive->dev->ops->driver);
-	if (drive_find(daemon, drive->name)) {
-		error = fail_set(fail, EEXIST,
-			"there is a drive '%s' already: detach it, or rename the new one",
-			drive->name);
-		goto destroy_dev;
-	}
-	error = add_layers(drive, params, fail);
-	if (error)
-		goto destroy_dev;
-	list_push_back(&daemon->drives, &drive->link);
-	*result = json_pack("{s:o}", "drive", drive_json(drive));
+	if (delay_us < 0 || jitter_us < 0 || delay_us > 60000000 || jitter_us > 60000000)
+		return fail_set(fail, EINVAL, "a delay is 0 to 60000000 microseconds");
+	*options = (struct drive_options){
+		.block_bytes = (uint32_t)block_bytes,
+		.delay_us = (uint32_t)delay_us,
+		.jitter_us = (uint32_t)jitter_us,
+		.injectable = rpc_boolean(params, "injectable"),
+	};
 	return 0;
+}
 
-destroy_dev:
-	blockdev_destroy(drive->dev);
-free_drive:
-	free(drive);
-	return error;
+/* A second drive that says that it is the same member would stop its array from starting. */
+static int check_copy(struct daemon *daemon, const struct drive *drive, struct fail *fail)
+{
+	struct list_node *node;
+
+	list_for_each (node, &daemon->drives) {
+		const struct drive *other = container_of(node, struct drive, link);
+
+		if (other != drive && other->dev && drive->superblock &&
+			uuid_equal(&other->member_uuid, &drive->member_uuid))
+			return fail_set(fail, EEXIST,
+				"%s is a copy of drive %s, a member of array %.63s: the two cannot "
+				"be told apart; --wipe-signatures makes it an empty drive",
+				drive->source, other->name, drive->superblock->name);
+	}
+	return 0;
+}
+
+/* A remembered drive that is not there is what comes back under its path. */
+static void forget_absent(struct daemon *daemon, const char *source)
+{
+	struct list_node *node, *after;
+
+	list_for_each_safe (node, after, &daemon->drives) {
+		struct drive *drive = container_of(node, struct drive, link);
+
+		if (!drive->dev && !strcmp(drive->source, source))
+			drive_free(drive);
+	}
+}
+
+METHOD(drive_attach)
+{
+	const char *source = rpc_string(params, "source", "");
+	struct drive_options options;
+	struct drive *drive;
+	int error = read_options(&options, params, fail);
+
+	if (error)
+		return error;
+	forget_absent(daemon, source);
+	error = drive_add(daemon, source, &options, false, &drive, fail);
+	if (error)
+		return error;
+	if (rpc_boolean(params, "wipe_signatures") && (drive->superblock || drive->damaged))
+		error = drive_wipe(daemon, drive, fail);
+	else
+		error = check_copy(daemon, drive, fail);
+	if (error) {
+		drive_free(drive);
+		return error;
+	}
+	assemble(daemon);
+	monitor_wake(daemon);
+	*result = json_pack("{s:o}", "drive", drive_json(daemon, drive));
+	return 0;
 }
 
 static struct drive *named_drive(struct daemon *daemon, const json_t *params, struct fail *fail)
@@ -144,10 +155,12 @@ METHOD(drive_detach)
 
 	if (!drive)
 		return -ENOENT;
-	if (drive->dev->user[0])
+	if (drive->dev && drive->dev->user[0])
 		return fail_set(fail, EBUSY, "drive %s is in use by %s: delete that first",
 			drive->name, drive->dev->user);
 	drive_free(drive);
+	assemble(daemon);
+	state_changed(daemon);
 	*result = json_object();
 	return 0;
 }
@@ -184,7 +197,7 @@ METHOD(drive_inject)
 
 	if (!drive)
 		return -ENOENT;
-	if (!fault_is(drive->dev))
+	if (!drive->dev || !fault_is(drive->dev))
 		return fail_set(
 			fail, EINVAL, "drive %s was not attached with --injectable", drive->name);
 	if (json_array_size(rows) > FAULT_RULES_MAX)

@@ -1,61 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Long work: a thread of straight code each, with one number for its progress. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/bits.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "control/methods.h"
+#include "control/drives.h"
+#include "control/jobs.h"
+#include "control/monitor.h"
 
-enum { ENDED_JOBS_KEPT = 16 };
+enum { ENDED_JOBS_KEPT = 16, SWEEP_END_POLL_US = 500 };
 
-/* Clears the members and makes the array; what fails leaves no array. */
-static int initialise(struct job *job, struct fail *fail)
+/* What a sweep may move while guests work, per member and second, when its limit is automatic. */
+static const uint64_t busy_bytes_per_second = 32 << 20;
+/* A sweep that failed is due again: not at once, or it would fail all the time. */
+static const uint64_t after_failure_ns = 30000000000;
+
+const char *job_type_name(enum job_type type)
 {
-	struct daemon *daemon = job->daemon;
-	struct array_config *config = &job->config;
-	struct blockdev **member = config->member;
-	uint64_t blocks = UINT64_MAX;
-	struct array_entry *entry;
-	int error;
+	static const char *const names[] = {
+		[JOB_REBUILD] = "rebuild",
+		[JOB_RESYNC] = "resync",
+		[JOB_SCRUB] = "scrub",
+		[JOB_REPAIR] = "repair",
+		[JOB_INITIALISE] = "initialise",
+	};
 
-	for (unsigned i = 0; i < config->members; i++)
-		if (member[i]->blocks < blocks)
-			blocks = member[i]->blocks;
-	error = clear_members(member, config->members, blocks, daemon->group, &job->progress, fail);
-	LOCK_SCOPE(&daemon->lock);
-	for (unsigned i = 0; i < config->members; i++)
-		blockdev_release(member[i]);
-	entry = array_find(daemon, config->name, NULL);
-	if (!error)
-		error = array_create(&entry->array, config, daemon->group, fail);
-	if (error)
-		array_free(entry);
-	return error;
+	return names[type];
 }
 
-static void *job_main(void *argument)
-{
-	struct job *job = argument;
-	struct fail fail;
-	int error = initialise(job, &fail);
-	LOCK_SCOPE(&job->daemon->lock);
+/* --- all kinds ------------------------------------------------------------------------------- */
 
-	job->ended_ns = monotonic_ns();
-	job->state = error ? JOB_FAILED : JOB_DONE;
-	if (error) {
-		snprintf(job->error, sizeof(job->error), "%s", fail.text);
-		log_error("event=JobFailed job=%u type=%s target=%s error=\"%s\"", job->id,
-			job->type, job->target, fail.text);
-	} else {
-		log_info("event=NewArray array=%s level=\"%s\" drives=%u", job->target,
-			job->config.level->text, job->config.members);
-	}
-	return NULL;
+static void free_job(struct job *job)
+{
+	list_remove(&job->link);
+	free(job->plan);
+	free(job);
 }
 
 /* Forgets the oldest of the jobs that have ended, beyond those that are kept to be looked at. */
@@ -72,78 +57,346 @@ static void forget_old(struct daemon *daemon)
 		if (ended <= ENDED_JOBS_KEPT || job->state == JOB_RUNNING)
 			continue;
 		pthread_join(job->thread, NULL);
-		list_remove(&job->link);
-		free(job);
+		free_job(job);
 		ended--;
 	}
 }
 
-int job_start_initialise(struct daemon *daemon, const struct array_config *config,
-	struct job **created, struct fail *fail)
+static struct job *new_job(
+	struct daemon *daemon, enum job_type type, const char *target, struct fail *fail)
 {
 	struct job *job = calloc(1, sizeof(*job));
-	struct array_entry *entry = calloc(1, sizeof(*entry));
-	char user[BLOCKDEV_USER_BYTES];
-	int error;
 
-	if (!job || !entry) {
-		error = fail_set(fail, ENOMEM, "no memory for a job");
-		goto free_both;
+	if (!job) {
+		fail_set(fail, ENOMEM, "no memory for a job");
+		return NULL;
 	}
 	forget_old(daemon);
-	snprintf(user, sizeof(user), "array %.63s", config->name);
-	for (unsigned i = 0; i < config->members; i++) {
-		error = blockdev_claim(config->member[i], user, fail);
-		assert(!error); /* array_check() has looked, under the same lock */
-	}
-	strcpy(entry->name, config->name);
-	entry->config = *config;
-	list_init(&entry->volumes);
-	entry->made_at = (uint64_t)time(NULL);
-	list_push_back(&daemon->arrays, &entry->link);
-	job->id = ++daemon->last_job;
-	job->type = "initialise";
-	strcpy(job->target, config->name);
-	job->started_ns = monotonic_ns();
+	job->type = type;
+	snprintf(job->target, sizeof(job->target), "%s", target);
+	job->started_ns = job->sampled_ns = monotonic_ns();
 	job->daemon = daemon;
-	job->config = *config;
 	list_push_back(&daemon->jobs, &job->link);
-	error = pthread_create(&job->thread, NULL, job_main, job);
-	if (!error) {
-		*created = job;
-		return 0;
+	return job;
+}
+
+static int start_thread(struct job *job, void *(*run)(void *), struct fail *fail)
+{
+	int error;
+
+	job->id = ++job->daemon->last_job;
+	error = pthread_create(&job->thread, NULL, run, job);
+	return error ? fail_set(fail, error, "cannot start a thread: %s", strerror(error)) : 0;
+}
+
+/* The lock is held. */
+static void end_job(struct job *job, int error, const char *text)
+{
+	job->ended_ns = monotonic_ns();
+	job->state = !error ? JOB_DONE : error == -ECANCELED ? JOB_CANCELLED : JOB_FAILED;
+	if (!error)
+		return;
+	snprintf(job->error, sizeof(job->error), "%s", text);
+	if (job->state == JOB_FAILED)
+		log_error("event=JobFailed job=%u type=%s array=%s error=\"%s\"", job->id,
+			job_type_name(job->type), job->target, text);
+}
+
+void jobs_end(struct daemon *daemon)
+{
+	struct list_node *node;
+
+	list_for_each (node, &daemon->jobs) {
+		struct job *job = container_of(node, struct job, link);
+
+		atomic_store(&job->clear.cancel, true);
+		atomic_store(&job->sweep.pause, false);
+		atomic_store(&job->sweep.cancel, true);
 	}
-	error = fail_set(fail, error, "cannot start a thread: %s", strerror(error));
-	list_remove(&job->link);
-	list_remove(&entry->link);
-	for (unsigned i = 0; i < config->members; i++)
-		blockdev_release(config->member[i]);
-free_both:
-	free(job);
-	free(entry);
-	return error;
+	while ((node = list_first(&daemon->jobs))) {
+		struct job *job = container_of(node, struct job, link);
+
+		pthread_join(job->thread, NULL);
+		free_job(job);
+	}
+}
+
+void job_bytes(const struct job *job, uint64_t *done, uint64_t *total)
+{
+	bool clears = job->type == JOB_INITIALISE;
+
+	*done = clears ? atomic_load(&job->clear.done_bytes) : atomic_load(&job->sweep.done_bytes);
+	*total = clears ? atomic_load(&job->clear.total_bytes)
+			: atomic_load(&job->sweep.total_bytes);
+	*done = MIN(*done, *total);
 }
 
 json_t *job_json(const struct job *job)
 {
-	static const char *const states[] = {"running", "done", "failed"};
+	static const char *const states[] = {"running", "done", "failed", "cancelled"};
+	const struct sweep_setting *setting =
+		job->entry ? &job->entry->settings[job->type] : &(struct sweep_setting){0};
 	uint64_t end = job->state == JOB_RUNNING ? monotonic_ns() : job->ended_ns;
+	bool paused = job->state == JOB_RUNNING && atomic_load(&job->sweep.pause);
+	uint64_t done, total, speed = paused ? 0 : job->bytes_per_second;
+	uint64_t elapsed_ms = (end - job->started_ns) / 1000000;
+	json_t *json;
 
-	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "id", (int)job->id, "type",
-		job->type, "target", job->target, "state", states[job->state], "error", job->error,
-		"done_bytes", (json_int_t)atomic_load(&job->progress.done_bytes), "total_bytes",
-		(json_int_t)atomic_load(&job->progress.total_bytes), "elapsed_ms",
-		(json_int_t)((end - job->started_ns) / 1000000));
+	job_bytes(job, &done, &total);
+	if ((!speed && !paused && elapsed_ms && job->type == JOB_INITIALISE) ||
+		job->state != JOB_RUNNING)
+		speed = elapsed_ms ? done * 1000 / elapsed_ms : 0;
+	json = json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "id", (int)job->id,
+		"type", job_type_name(job->type), "target", job->target, "state",
+		paused ? "paused" : states[job->state], "error", job->error, "done_bytes",
+		(json_int_t)done, "total_bytes", (json_int_t)total, "elapsed_ms",
+		(json_int_t)elapsed_ms, "bytes_per_second", (json_int_t)speed, "eta_s",
+		(json_int_t)(speed ? (total - done) / speed : 0));
+	if (job->type == JOB_INITIALISE)
+		return json;
+	json_object_update_new(
+		json, json_pack("{s:I, s:b, s:I, s:I, s:I, s:I}", "limit_bytes_per_second",
+			      (json_int_t)setting->limit_bytes_per_second, "limit_auto",
+			      setting->automatic, "mismatches",
+			      (json_int_t)atomic_load(&job->sweep.mismatches), "located",
+			      (json_int_t)atomic_load(&job->sweep.located), "repaired",
+			      (json_int_t)atomic_load(&job->sweep.repaired), "unreadable",
+			      (json_int_t)atomic_load(&job->sweep.unreadable)));
+	return json;
 }
 
-METHOD(job_list)
+/* --- initialise ------------------------------------------------------------------------------ */
+
+static void release_all(const struct array_plan *plan)
 {
-	json_t *list = json_array();
+	for (unsigned i = 0; i < plan->config.members; i++)
+		blockdev_release(plan->config.member[i]);
+	for (unsigned i = 0; i < plan->spares; i++)
+		blockdev_release(plan->spare[i]);
+}
+
+/* The lock is held. An array with all its spares, or none. */
+static int make_array(struct daemon *daemon, struct array_entry *entry,
+	const struct array_plan *plan, struct fail *fail)
+{
+	struct array_config config = plan->config;
+	int error;
+
+	for (unsigned i = 0; i < config.members; i++)
+		config.fingerprint[i] = drive_of(daemon, config.member[i])->fingerprint;
+	error = array_create(&entry->array, &config, daemon->group, fail);
+	if (error)
+		return error;
+	for (unsigned i = 0; i < plan->spares && !error; i++)
+		error = array_add_spare(entry->array, plan->spare[i],
+			drive_of(daemon, plan->spare[i])->fingerprint, fail);
+	if (error) {
+		array_delete(entry->array);
+		entry->array = NULL;
+		return error;
+	}
+	entry->uuid = *array_uuid(entry->array);
+	entry->phase = PHASE_RUNNING;
+	drives_adopt(daemon, entry);
+	state_changed(daemon);
+	return 0;
+}
+
+/* Clears the members and makes the array; what fails leaves no array. */
+static void *initialise_main(void *argument)
+{
+	struct job *job = argument;
+	struct daemon *daemon = job->daemon;
+	const struct array_plan *plan = job->plan;
+	const struct array_config *config = &plan->config;
+	uint64_t blocks = UINT64_MAX;
+	struct array_entry *entry;
+	struct fail fail = {0};
+	int error = 0;
+
+	for (unsigned i = 0; i < config->members; i++)
+		blocks = MIN(blocks, config->member[i]->blocks);
+	if (!plan->assume_clean)
+		error = clear_members(
+			config->member, config->members, blocks, daemon->group, &job->clear, &fail);
+	LOCK_SCOPE(&daemon->lock);
+	release_all(plan);
+	entry = array_find(daemon, config->name, NULL);
+	if (!error)
+		error = make_array(daemon, entry, plan, &fail);
+	if (error)
+		array_free(entry);
+	else
+		log_info("event=NewArray array=%s level=\"%s\" drives=%u spares=%u", job->target,
+			config->level->text, config->members, plan->spares);
+	end_job(job, error, fail.text);
+	state_save(daemon);
+	return NULL;
+}
+
+int job_start_initialise(struct daemon *daemon, const struct array_plan *plan, struct job **created,
+	struct fail *fail)
+{
+	struct array_entry *entry = calloc(1, sizeof(*entry));
+	struct array_plan *copy = malloc(sizeof(*copy));
+	struct job *job = NULL;
+	char user[BLOCKDEV_USER_BYTES];
+	int error = fail_set(fail, ENOMEM, "no memory for an array");
+
+	if (entry && copy)
+		job = new_job(daemon, JOB_INITIALISE, plan->config.name, fail);
+	if (!job)
+		goto free_both;
+	*copy = *plan;
+	job->plan = copy;
+	snprintf(user, sizeof(user), "array %.63s", plan->config.name);
+	for (unsigned i = 0; i < plan->config.members + plan->spares; i++) {
+		struct blockdev *dev = i < plan->config.members
+					       ? plan->config.member[i]
+					       : plan->spare[i - plan->config.members];
+
+		error = blockdev_claim(dev, user, fail);
+		assert(!error); /* they have been checked, under the same lock */
+	}
+	strcpy(entry->name, plan->config.name);
+	entry->phase = PHASE_MAKING;
+	entry->config = plan->config;
+	entry->wanted_sweep = -1;
+	list_init(&entry->volumes);
+	entry->made_at = (uint64_t)time(NULL);
+	list_push_back(&daemon->arrays, &entry->link);
+	error = start_thread(job, initialise_main, fail);
+	if (!error) {
+		*fail = (struct fail){0};
+		*created = job;
+		return 0;
+	}
+	release_all(plan);
+	list_remove(&entry->link);
+	free_job(job);
+	copy = NULL;
+free_both:
+	free(copy);
+	free(entry);
+	return error;
+}
+
+/* --- sweeps ---------------------------------------------------------------------------------- */
+
+struct job *sweep_of(struct daemon *daemon, const struct array_entry *entry)
+{
 	struct list_node *node;
 
-	(void)params, (void)fail;
-	list_for_each (node, &daemon->jobs)
-		json_array_append_new(list, job_json(container_of(node, struct job, link)));
-	*result = json_pack("{s:o}", "jobs", list);
+	list_for_each (node, &daemon->jobs) {
+		struct job *job = container_of(node, struct job, link);
+
+		if (job->state == JOB_RUNNING && job->type != JOB_INITIALISE && job->entry == entry)
+			return job;
+	}
+	return NULL;
+}
+
+void sweep_steer(struct job *job, bool guests_busy)
+{
+	const struct sweep_setting *setting = &job->entry->settings[job->type];
+	uint64_t limit = setting->limit_bytes_per_second;
+
+	if (setting->automatic)
+		limit = guests_busy ? busy_bytes_per_second : 0;
+	atomic_store(&job->sweep.limit_bytes_per_second, limit);
+	atomic_store(&job->sweep.pause, setting->paused);
+}
+
+void sweep_end(struct daemon *daemon, struct array_entry *entry)
+{
+	struct job *job = sweep_of(daemon, entry);
+
+	if (!job)
+		return;
+	atomic_store(&job->sweep.pause, false);
+	atomic_store(&job->sweep.cancel, true);
+	while (!atomic_load(&job->swept))
+		usleep(SWEEP_END_POLL_US);
+	job->entry = NULL;
+}
+
+/* What a sweep that ended by itself leaves behind. */
+static void settle_sweep(struct job *job, int error)
+{
+	struct array_entry *entry = job->entry;
+
+	if (!entry)
+		return;
+	if (error && error != -ECANCELED)
+		entry->sweep_after_ns = monotonic_ns() + after_failure_ns;
+	if (!error)
+		entry->settings[job->type] = (struct sweep_setting){0};
+	if (!error && entry->wanted_sweep == (int)job->type)
+		entry->wanted_sweep = -1;
+	if (entry->array)
+		drives_adopt(job->daemon, entry);
+	state_changed(job->daemon);
+}
+
+static void log_sweep(const struct job *job)
+{
+	unsigned long long mismatches = atomic_load(&job->sweep.mismatches);
+
+	if (job->type == JOB_REBUILD) {
+		log_info("event=RebuildFinished array=%s job=%u", job->target, job->id);
+		return;
+	}
+	if (job->type != JOB_RESYNC && mismatches)
+		log_warning("event=ScrubMismatch array=%s job=%u rows=%llu located=%llu "
+			    "repaired=%llu",
+			job->target, job->id, mismatches,
+			(unsigned long long)atomic_load(&job->sweep.located),
+			(unsigned long long)atomic_load(&job->sweep.repaired));
+	log_info("event=%sFinished array=%s job=%u mismatches=%llu unreadable=%llu",
+		job->type == JOB_RESYNC	 ? "Resync"
+		: job->type == JOB_SCRUB ? "Scrub"
+					 : "Repair",
+		job->target, job->id, mismatches,
+		(unsigned long long)atomic_load(&job->sweep.unreadable));
+}
+
+static void *sweep_main(void *argument)
+{
+	struct job *job = argument;
+	struct daemon *daemon = job->daemon;
+	struct fail fail = {0};
+	int error = array_sweep(job->entry->array, (enum sweep_kind)job->type, &job->sweep, &fail);
+
+	atomic_store(&job->swept, true);
+	LOCK_SCOPE(&daemon->lock);
+	end_job(job, error, fail.text);
+	if (!error)
+		log_sweep(job);
+	settle_sweep(job, error);
+	job->entry = NULL;
+	monitor_wake(daemon);
+	state_save(daemon);
+	return NULL;
+}
+
+int job_start_sweep(struct daemon *daemon, struct array_entry *entry, enum sweep_kind kind,
+	struct job **created, struct fail *fail)
+{
+	struct job *job = new_job(daemon, (enum job_type)kind, entry->name, fail);
+	int error;
+
+	if (!job)
+		return -fail->error;
+	job->entry = entry;
+	sweep_steer(job, false);
+	error = start_thread(job, sweep_main, fail);
+	if (error) {
+		free_job(job);
+		return error;
+	}
+	log_info("event=JobStarted job=%u type=%s array=%s", job->id, job_type_name(job->type),
+		entry->name);
+	if (created)
+		*created = job;
 	return 0;
 }

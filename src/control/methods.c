@@ -10,6 +10,7 @@
 #define INTEGER(name, text)   {name, RPC_INTEGER, false, text}
 #define INTEGER_(name, text)  {name, RPC_INTEGER, true,  text}
 #define BOOLEAN(name, text)   {name, RPC_BOOLEAN, false, text}
+#define STRINGS(name, text)   {name, RPC_STRINGS, false, text}
 #define STRINGS_(name, text)  {name, RPC_STRINGS, true,  text}
 #define OBJECTS_(name, text)  {name, RPC_OBJECTS, true,  text}
 
@@ -24,7 +25,8 @@ static const struct rpc_method methods[] = {
 		INTEGER("block_bytes", "512 or 4096; 4096 when absent"),
 		BOOLEAN("injectable", "put a fault layer on top, for drive.inject"),
 		INTEGER("delay_us", "put a delay layer on top: microseconds per request"),
-		INTEGER("jitter_us", "of the delay layer: up to that much more, at random")}},
+		INTEGER("jitter_us", "of the delay layer: up to that much more, at random"),
+		BOOLEAN("wipe_signatures", "a member of an array becomes an empty drive")}},
 	{"drive.detach", drive_detach, "gives a drive back", {
 		STRING_("name", "the drive")}},
 	{"drive.inject", drive_inject, "makes an injectable drive misbehave; no rules: no more", {
@@ -41,14 +43,64 @@ static const struct rpc_method methods[] = {
 		INTEGER("chunk_bytes", "a power of two from 4096 to 1048576; 131072 when absent"),
 		INTEGER("block_bytes", "512 or 4096; 4096 when absent"),
 		INTEGER("parts", "levels 50, 60 and 70: how many parts; 2 when absent"),
+		STRING("consistency", "log, adaptive or bitmap; log when absent"),
+		STRINGS("spares", "names of drives, or free:N"),
+		INTEGER("spare_count", "so many unused drives as spares"),
+		BOOLEAN("assume_clean", "do not clear the drives: they hold zeros, or this array"),
+		BOOLEAN("wipe_signatures", "also drives that hold a member of an array"),
 		BOOLEAN("dry_run", "only check, and say what would be made")}},
-	{"array.delete", array_delete, "dissolves an array without exports; its volumes go with it", {
+	{"array.delete", array_delete_method, "dissolves an array without exports; its volumes go with it", {
 		STRING_("name", "the array")}},
+	{"array.start", array_start_method, "starts an array that was found or stopped", {
+		STRING_("name", "the array, or its uuid"),
+		BOOLEAN("accept_loss", "also when a crash may have damaged what is lost")}},
+	{"array.stop", array_stop_method, "ends controllers and array, until it is started or braidd is", {
+		STRING_("name", "the array"),
+		BOOLEAN("connected", "also while a guest is connected"),
+		BOOLEAN("dry_run", "only check")}},
+	{"array.import", array_import, "takes over arrays of another host", {
+		STRINGS("drives", "paths of their members, or names of arrays that are listed"),
+		STRING("scan", "a folder: all members in it"),
+		BOOLEAN("accept_loss", "also when a crash may have damaged what is lost"),
+		BOOLEAN("allow_degraded", "also without members that are not there")}},
+	{"array.export", array_export, "stops an array and gives its drives back, for another host", {
+		STRING_("name", "the array"),
+		BOOLEAN("connected", "also while a guest is connected"),
+		BOOLEAN("dry_run", "only check")}},
 	{"array.fail", array_fail, "gives up a member", {
 		STRING_("name", "the array"),
 		STRING_("drive", "the member"),
 		BOOLEAN("allow_failed", "also when the array does not survive it"),
 		BOOLEAN("dry_run", "only check")}},
+	{"array.remove", array_remove, "lets a failed member or a spare go", {
+		STRING_("name", "the array"),
+		STRING_("drive", "the member, or its uuid"),
+		BOOLEAN("dry_run", "only check")}},
+	{"array.add", array_add, "makes a drive a spare of the array; what it holds is lost", {
+		STRING_("name", "the array"),
+		STRING_("drive", "the drive"),
+		BOOLEAN("wipe_signatures", "also a drive that holds a member of an array"),
+		BOOLEAN("dry_run", "only check")}},
+	{"array.replace", array_replace_method, "copies a member to another drive, which takes its place", {
+		STRING_("name", "the array"),
+		STRING_("old", "the member"),
+		STRING_("new", "a spare of the array or a free drive"),
+		BOOLEAN("wipe_signatures", "also a drive that holds a member of an array"),
+		BOOLEAN("dry_run", "only check")}},
+	{"array.readd", array_readd_method, "takes a member back and copies only what it missed", {
+		STRING_("name", "the array"),
+		STRING_("drive", "the drive")}},
+	{"array.scrub", array_scrub, "reads everything and compares; the answer names the job", {
+		STRING_("name", "the array"),
+		BOOLEAN("repair", "make right what can be made right")}},
+
+	{"spare.list", spare_list, "drives that are spares for any array", {{0}}},
+	{"spare.add", spare_add, "makes a drive a spare for any array; what it holds is lost", {
+		STRING_("drive", "the drive"),
+		BOOLEAN("wipe_signatures", "also a drive that holds a member of an array"),
+		BOOLEAN("dry_run", "only check")}},
+	{"spare.remove", spare_remove, "makes such a drive an ordinary one", {
+		STRING_("drive", "the drive")}},
 
 	{"volume.list", volume_list, "all volumes", {{0}}},
 	{"volume.create", volume_create_method, "cuts a volume from an array", {
@@ -77,6 +129,16 @@ static const struct rpc_method methods[] = {
 		BOOLEAN("connected", "also while a guest is connected")}},
 
 	{"job.list", job_list, "jobs that run, and the last ones that ended", {{0}}},
+	{"job.pause", job_pause, "stops a sweep until job.resume, also over a restart", {
+		INTEGER_("id", "the job")}},
+	{"job.resume", job_resume, "goes on with a sweep", {
+		INTEGER_("id", "the job")}},
+	{"job.cancel", job_cancel, "ends an initialise, scrub or repair", {
+		INTEGER_("id", "the job")}},
+	{"job.limit", job_limit, "limits a sweep", {
+		INTEGER_("id", "the job"),
+		INTEGER("bytes_per_second", "of each member; 0 or absent: no limit"),
+		BOOLEAN("auto", "no limit while guests do nothing, a low one while they work")}},
 };
 /* clang-format on */
 

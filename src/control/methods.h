@@ -19,8 +19,20 @@ METHOD(drive_inject);
 METHOD(array_list);
 METHOD(array_show);
 METHOD(array_create_method);
-METHOD(array_delete);
+METHOD(array_delete_method);
+METHOD(array_start_method);
+METHOD(array_stop_method);
+METHOD(array_import);
+METHOD(array_export);
 METHOD(array_fail);
+METHOD(array_remove);
+METHOD(array_add);
+METHOD(array_replace_method);
+METHOD(array_readd_method);
+METHOD(array_scrub);
+METHOD(spare_list);
+METHOD(spare_add);
+METHOD(spare_remove);
 METHOD(volume_list);
 METHOD(volume_create_method);
 METHOD(volume_split);
@@ -29,12 +41,15 @@ METHOD(vhost_list);
 METHOD(vhost_create);
 METHOD(vhost_delete);
 METHOD(job_list);
+METHOD(job_pause);
+METHOD(job_resume);
+METHOD(job_cancel);
+METHOD(job_limit);
 
 /* Parts of answers that several methods give. New references. */
-json_t *array_json(struct array_entry *entry);
-json_t *drive_json(struct drive *drive);
+json_t *array_json(struct daemon *daemon, struct array_entry *entry);
+json_t *drive_json(struct daemon *daemon, struct drive *drive);
 json_t *export_json(struct export *export);
 json_t *volume_json(struct volume_entry *volume);
-json_t *job_json(const struct job *job);
 
 #endif

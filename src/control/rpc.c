@@ -169,6 +169,7 @@ static void call_method(
 	{
 		LOCK_SCOPE(&daemon->lock);
 		status = method->handle(daemon, params ? params : none, result, &fail);
+		state_save(daemon);
 	}
 	assert(status || *result);
 	if (status)

@@ -26,7 +26,7 @@ struct rpc_param {
 	const char *text;
 };
 
-enum { RPC_PARAMS_MAX = 12 };
+enum { RPC_PARAMS_MAX = 16 };
 
 struct rpc_method {
 	const char *name;

@@ -9,6 +9,7 @@
 #include "base/bits.h"
 #include "base/units.h"
 #include "control/methods.h"
+#include "control/notes.h"
 
 enum { VOLUMES_MAX = 256 };
 
@@ -46,14 +47,10 @@ static struct array_entry *divisible_array(
 	struct daemon *daemon, const json_t *params, struct fail *fail)
 {
 	const char *name = rpc_string(params, "array", "");
-	struct array_entry *entry = array_find(daemon, name, fail);
+	struct array_entry *entry = running_array(daemon, name, fail);
 
 	if (!entry)
 		return NULL;
-	if (!entry->array) {
-		fail_set(fail, EBUSY, "array %s is still being made: braid job wait", name);
-		return NULL;
-	}
 	if (array_blockdev(entry->array)->user[0]) {
 		fail_set(fail, EBUSY, "array %s is exported as a whole by %s: delete that first",
 			name, array_blockdev(entry->array)->user);
@@ -173,7 +170,12 @@ METHOD(volume_create_method)
 		return 0;
 	}
 	error = add_volume(entry, name, blocks, &volume, fail);
-	if (!error)
+	if (error)
+		return error;
+	error = notes_write(daemon, entry, fail);
+	if (error)
+		volume_free(volume);
+	else
 		*result = json_pack("{s:o}", "volume", volume_json(volume));
 	return error;
 }
@@ -191,6 +193,29 @@ static int check_split_names(
 				entry->name);
 		error = check_name(daemon, name, fail);
 	}
+	return error;
+}
+
+/* NAMEp0 to NAMEp(count-1), all or none; *list describes them. */
+static int split(struct daemon *daemon, struct array_entry *entry, int64_t count, uint64_t blocks,
+	json_t *list, struct fail *fail)
+{
+	struct volume_entry *made[VOLUMES_MAX];
+	int64_t done = 0;
+	int error = 0;
+
+	for (; done < count && !error; done += !error) {
+		char name[ARRAY_NAME_BYTES + 16];
+
+		snprintf(name, sizeof(name), "%sp%d", entry->name, (int)done);
+		error = add_volume(entry, name, blocks, &made[done], fail);
+		if (!error)
+			json_array_append_new(list, volume_json(made[done]));
+	}
+	if (!error)
+		error = notes_write(daemon, entry, fail);
+	while (error && done--)
+		volume_free(made[done]);
 	return error;
 }
 
@@ -214,15 +239,8 @@ METHOD(volume_split)
 	if (error)
 		return error;
 	list = json_array();
-	for (int i = 0; i < count && !error && !rpc_boolean(params, "dry_run"); i++) {
-		char name[ARRAY_NAME_BYTES + 16];
-		struct volume_entry *volume;
-
-		snprintf(name, sizeof(name), "%sp%d", entry->name, i);
-		error = add_volume(entry, name, blocks, &volume, fail);
-		if (!error)
-			json_array_append_new(list, volume_json(volume));
-	}
+	if (!rpc_boolean(params, "dry_run"))
+		error = split(daemon, entry, count, blocks, list, fail);
 	if (error)
 		json_decref(list);
 	else
@@ -231,15 +249,40 @@ METHOD(volume_split)
 	return error;
 }
 
+/* Its controller, also one that cannot run now. */
+static const struct export *controller_of(struct daemon *daemon, const struct volume_entry *volume)
+{
+	struct list_node *node;
+
+	list_for_each (node, &daemon->exports) {
+		const struct export *export = container_of(node, struct export, link);
+
+		if (export->array == volume->array && !strcmp(export->volume_name, volume->name))
+			return export;
+	}
+	return NULL;
+}
+
 METHOD(volume_delete)
 {
 	struct volume_entry *volume = volume_find(daemon, rpc_string(params, "name", ""), fail);
+	const struct export *export;
+	struct list_node *next;
+	int error;
 
 	if (!volume)
 		return -fail->error;
-	if (volume->dev->user[0])
-		return fail_set(fail, EBUSY, "volume %s is in use by %s: delete that first",
-			volume->name, volume->dev->user);
+	export = controller_of(daemon, volume);
+	if (export)
+		return fail_set(fail, EBUSY,
+			"volume %s is in use by controller %s: delete that first", volume->name,
+			export->config.name);
+	next = volume->link.next;
+	list_remove(&volume->link);
+	error = notes_write(daemon, volume->array, fail);
+	list_insert_before(next, &volume->link);
+	if (error)
+		return error;
 	volume_free(volume);
 	*result = json_object();
 	return 0;

@@ -7,9 +7,9 @@
 
 #include "base/bits.h"
 
-enum { HUGE_BYTES = 2 << 20, ARENAS_MAX = 64 };
+enum { HUGE_BYTES = 2 << 20 };
 
-static struct arena *arenas[ARENAS_MAX];
+static struct arena *arenas[MEMORY_ARENAS_MAX];
 
 void *memory_map(size_t bytes, bool *huge)
 {
@@ -40,7 +40,7 @@ void memory_unmap(void *memory, size_t bytes)
 
 int memory_start(unsigned reactors, size_t bytes, struct fail *fail)
 {
-	assert(reactors <= ARENAS_MAX);
+	assert(reactors <= MEMORY_ARENAS_MAX);
 	for (unsigned i = 0; i < reactors; i++) {
 		assert(!arenas[i]);
 		arenas[i] = arena_create(bytes);
@@ -58,7 +58,7 @@ int memory_start(unsigned reactors, size_t bytes, struct fail *fail)
 
 void memory_stop(void)
 {
-	for (unsigned i = 0; i < ARENAS_MAX; i++) {
+	for (unsigned i = 0; i < MEMORY_ARENAS_MAX; i++) {
 		if (arenas[i])
 			arena_destroy(arenas[i]);
 		arenas[i] = NULL;
@@ -67,6 +67,16 @@ void memory_stop(void)
 
 struct arena *memory_arena(unsigned reactor_index)
 {
-	assert(reactor_index < ARENAS_MAX && arenas[reactor_index]);
+	assert(reactor_index < MEMORY_ARENAS_MAX && arenas[reactor_index]);
 	return arenas[reactor_index];
+}
+
+void memory_swap(struct memory_set *set)
+{
+	for (unsigned i = 0; i < MEMORY_ARENAS_MAX; i++) {
+		struct arena *arena = arenas[i];
+
+		arenas[i] = set->arenas[i];
+		set->arenas[i] = arena;
+	}
 }

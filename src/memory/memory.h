@@ -13,7 +13,7 @@
 
 #include "base/fail.h"
 
-enum { MEMORY_PAGE_BYTES = 4096 };
+enum { MEMORY_PAGE_BYTES = 4096, MEMORY_ARENAS_MAX = 64 };
 
 /* Anonymous zeroed memory, at least page-aligned; NULL when there is none. *huge (may be NULL):
  * whether it is in reserved huge pages. bytes is rounded up to what the mapping needs; pass the
@@ -44,5 +44,12 @@ int memory_start(unsigned reactors, size_t arena_bytes, struct fail *fail);
 void memory_stop(void);
 /* The arena of a reactor; to be used on that reactor only. */
 struct arena *memory_arena(unsigned reactor_index);
+
+/* Exchanges the arenas of all reactors for those of the set, and keeps them there: for a simulation
+ * that runs one engine while another is paused. An empty set is one of NULLs. */
+struct memory_set {
+	struct arena *arenas[MEMORY_ARENAS_MAX];
+};
+void memory_swap(struct memory_set *set);
 
 #endif

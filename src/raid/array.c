@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Making, starting, stopping and unmaking arrays. Control thread. */
 #include "raid/array.h"
 
 #include <assert.h>
@@ -6,9 +7,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/bits.h"
+#include "base/log.h"
+#include "base/mutant.h"
+#include "memory/memory.h"
+#include "raid/build.h"
+#include "raid/gpt.h"
 #include "raid/internal.h"
+#include "raid/transfer.h"
 
 enum { DEPTH_DEFAULT = 256 };
 
@@ -90,26 +98,43 @@ static uint64_t smallest_member(const struct array_config *config)
 	return blocks;
 }
 
+static const struct layout_places *places_of(const struct array_config *config)
+{
+	return config->places ? config->places : &layout_standard;
+}
+
+/* The layout that fits the smallest member serves all: data begins at the same place everywhere. */
+static int make_layout(struct layout *layout, const struct array_config *config, struct fail *fail)
+{
+	uint64_t bytes = smallest_member(config) * config->block_bytes;
+	int error = layout_make(layout, places_of(config), bytes, fail);
+
+	if (!error && layout->data.bytes < config->chunk_bytes)
+		error = fail_set(fail, ENOSPC,
+			"the smallest drive has no room for one chunk of %u bytes: use larger "
+			"drives "
+			"or a smaller chunk",
+			config->chunk_bytes);
+	return error;
+}
+
 int array_check(const struct array_config *config, uint64_t *usable_bytes, uint64_t *waste_bytes,
 	struct fail *fail)
 {
 	const struct level *level = config->level;
 	unsigned parts = level->part ? part_count(config) : 1;
+	struct layout layout;
 	uint64_t blocks, chunks, data;
 	int error = check_numbers(config, fail);
 
 	if (!error)
 		error = check_members(config, fail);
+	if (!error)
+		error = make_layout(&layout, config, fail);
 	if (error)
 		return error;
 	blocks = smallest_member(config);
-	chunks = blocks * config->block_bytes / config->chunk_bytes;
-	if (!chunks)
-		return fail_set(fail, EINVAL,
-			"the smallest drive holds less than one chunk of %u bytes: use larger "
-			"drives or "
-			"a smaller chunk",
-			config->chunk_bytes);
+	chunks = layout.data.bytes / config->chunk_bytes;
 	data = config->members / parts;
 	data -= level_tolerance(level->part ? level->part : level, (unsigned)data);
 	*usable_bytes = chunks * config->chunk_bytes * data * parts;
@@ -139,7 +164,7 @@ static void array_close_queue(struct blockdev_queue *queue)
 
 static void array_destroy_dev(struct blockdev *dev)
 {
-	array_destroy(container_of(dev, struct array, dev));
+	array_stop(container_of(dev, struct array, dev));
 }
 
 static const struct blockdev_ops array_ops = {
@@ -150,26 +175,29 @@ static const struct blockdev_ops array_ops = {
 	.destroy = array_destroy_dev,
 };
 
-/* --- making ---------------------------------------------------------------------------------- */
+/* --- building -------------------------------------------------------------------------------- */
 
-static void release_members(struct array *array, unsigned count)
+void build_release(const struct build *build)
 {
-	for (unsigned i = 0; i < count; i++)
-		blockdev_release(array->config.member[i]);
+	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++)
+		if (build->dev[i])
+			blockdev_release(build->dev[i]);
 }
 
-static int claim_members(struct array *array, struct fail *fail)
+int build_claim(const struct build *build, struct fail *fail)
 {
 	char user[BLOCKDEV_USER_BYTES];
 
-	snprintf(user, sizeof(user), "array %s", array->config.name);
-	for (unsigned i = 0; i < array->config.members; i++) {
-		int error = blockdev_claim(array->config.member[i], user, fail);
+	snprintf(user, sizeof(user), "array %s", build->config.name);
+	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++) {
+		int error = build->dev[i] ? blockdev_claim(build->dev[i], user, fail) : 0;
 
-		if (error) {
-			release_members(array, i);
-			return error;
-		}
+		if (!error)
+			continue;
+		while (i--)
+			if (build->dev[i])
+				blockdev_release(build->dev[i]);
+		return error;
 	}
 	return 0;
 }
@@ -188,139 +216,385 @@ static void init_dev(struct array *array)
 	snprintf(array->dev.name, sizeof(array->dev.name), "%s", array->config.name);
 	array->members_clear = true;
 	for (unsigned i = 0; i < geometry->members; i++) {
-		array->dev.volatile_cache |= array->config.member[i]->volatile_cache;
-		array->members_clear &= array->config.member[i]->discard_zeroes;
+		const struct blockdev *member = array->config.member[i];
+
+		if (!member)
+			continue;
+		array->volatile_members |= member->volatile_cache;
+		array->members_clear &= member->discard_zeroes;
 	}
+	array->dev.volatile_cache = array->volatile_members;
 	array->dev.discard_zeroes = array->members_clear;
 }
 
-/* A plain array: members that are block devices of any kind, and geometry that is complete but for
- * what follows from the members' size. */
-static int create_plain(struct array **created, const struct array_config *config,
-	const struct level *level, struct reactor_group *group, struct fail *fail)
+static struct array *array_new(const struct build *build, const struct array_config *config,
+	const struct level *level, uint64_t offset_bytes)
 {
 	struct array *array = calloc(1, sizeof(*array));
-	int error;
+	uint64_t offset = offset_bytes / config->block_bytes;
 
 	if (!array)
-		return fail_set(fail, ENOMEM, "no memory for array %s", config->name);
+		return NULL;
 	array->config = *config;
-	array->group = group;
+	array->whole = array;
+	array->group = build->group;
 	array->depth = config->depth ? config->depth : DEPTH_DEFAULT;
 	array->geometry = (struct geometry){
 		.level = level,
 		.members = config->members,
 		.block_bytes = config->block_bytes,
 		.chunk_blocks = config->chunk_bytes / config->block_bytes,
+		.member_offset = offset,
 	};
-	geometry_init(&array->geometry, smallest_member(config));
+	geometry_init(&array->geometry,
+		offset + build->superblock.stripes * array->geometry.chunk_blocks);
+	pthread_mutex_init(&array->change, NULL);
 	init_dev(array);
-	error = claim_members(array, fail);
-	if (error)
-		goto free_array;
-	for (unsigned i = 0; i < reactor_count(group); i++) {
-		error = shard_create(array, i, fail);
-		if (error)
-			goto destroy_shards;
-		array->shard_count++;
-	}
-	*created = array;
-	return 0;
-
-destroy_shards:
-	while (array->shard_count--)
-		shard_destroy(array->shards[array->shard_count]);
-	release_members(array, config->members);
-free_array:
-	free(array);
-	return error;
+	return array;
 }
 
-static void destroy_parts(struct array *const *parts, unsigned count)
+static void array_free(struct array *array)
 {
-	while (count--)
-		array_destroy(parts[count]);
+	for (unsigned i = 0; i < array->part_count; i++)
+		array_free(array->parts[i]);
+	pthread_mutex_destroy(&array->change);
+	free(array);
+}
+
+/* A plain array that is the whole, or a part of it. */
+static struct array *plain_new(const struct build *build, unsigned part, unsigned each)
+{
+	const struct superblock *superblock = &build->superblock;
+	struct array_config config = build->config;
+	const struct level *level = config.level->part ? config.level->part : config.level;
+	struct array *array;
+
+	config.members = each;
+	config.level = level;
+	if (build->config.level->part)
+		snprintf(config.name, sizeof(config.name), "%.59s.%hhu", build->config.name,
+			(uint8_t)part);
+	memset(config.member, 0, sizeof(config.member));
+	memcpy(config.member, build->dev + part * each, each * sizeof(config.member[0]));
+	array = array_new(build, &config, level, superblock->layout.data.offset);
+	if (!array)
+		return NULL;
+	array->part = part;
+	array->first_row = part * each;
+	array->region_stripes = superblock->region_bytes / superblock->chunk_bytes;
+	array->regions = divide_up(superblock->stripes, array->region_stripes);
+	array->log = superblock->layout.log;
+	return array;
 }
 
 /* RAID 0 over arrays. The outer chunk is the inner stripe, so that a stripe of the whole is the
  * same stripe of every part: ownership and alignment carry over by number. */
-static int create_stacked(struct array **created, const struct array_config *config,
-	struct reactor_group *group, struct fail *fail)
+static struct array *stacked_new(const struct build *build)
 {
-	unsigned parts = part_count(config), each = config->members / parts;
-	struct array_config inner = *config, outer = *config;
-	struct array *part[RAID_MEMBERS_MAX] = {NULL};
-	int error;
+	unsigned parts = build->superblock.parts, each = build->config.members / parts;
+	struct array_config outer = build->config;
+	struct array *part[RAID_MEMBERS_MAX] = {NULL}, *array = NULL;
+	unsigned made = 0;
 
-	inner.members = each;
+	memset(outer.member, 0, sizeof(outer.member));
+	for (; made < parts; made++) {
+		part[made] = plain_new(build, made, each);
+		if (!part[made])
+			goto free_parts;
+		outer.member[made] = &part[made]->dev;
+	}
 	outer.members = parts;
+	outer.chunk_bytes = part[0]->geometry.stripe_blocks * outer.block_bytes;
+	array = array_new(build, &outer, level_stripe(), 0);
+	if (!array)
+		goto free_parts;
+	array->regions = part[0]->regions;
+	array->region_stripes = part[0]->region_stripes;
+	array->part_count = parts;
 	for (unsigned i = 0; i < parts; i++) {
-		snprintf(inner.name, sizeof(inner.name), "%.59s.%hhu", config->name, (uint8_t)i);
-		memcpy(inner.member, config->member + i * each, each * sizeof(inner.member[0]));
-		error = create_plain(&part[i], &inner, config->level->part, group, fail);
+		array->parts[i] = part[i];
+		part[i]->whole = array;
+	}
+	return array;
+
+free_parts:
+	while (made--)
+		array_free(part[made]);
+	return NULL;
+}
+
+static int open_keeper(struct array *array, const struct build *build, struct fail *fail)
+{
+	struct keeper *keeper;
+	int error = keeper_create(&keeper, array, &build->superblock, fail);
+
+	if (error)
+		return error;
+	intent_tick_init(keeper);
+	array->keeper = keeper;
+	for (unsigned i = 0; i < array->part_count; i++)
+		array->parts[i]->keeper = keeper;
+	for (unsigned kind = 0; kind < MAPS; kind++) {
+		keeper->maps[kind].generation = build->maps[kind].generation;
+		if (build->maps[kind].bits)
+			memcpy(keeper->maps[kind].bits, build->maps[kind].bits, MAP_BYTES);
+	}
+	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++) {
+		struct keeper_row *row = &keeper->rows[i];
+
+		row->bytes = build->bytes[i];
+		row->second_ring = build->second_ring[i];
+		memcpy(row->fingerprint, build->fingerprint[i], sizeof(row->fingerprint));
+		if (build->dev[i])
+			error = keeper_seat(keeper, i, build->dev[i], fail);
 		if (error) {
-			destroy_parts(part, i);
+			keeper_destroy(keeper);
 			return error;
 		}
-		outer.member[i] = &part[i]->dev;
 	}
-	outer.chunk_bytes = part[0]->geometry.stripe_blocks * config->block_bytes;
-	error = create_plain(created, &outer, level_stripe(), group, fail);
-	if (error) {
-		destroy_parts(part, parts);
-		return error;
-	}
-	(*created)->config = *config;
-	(*created)->part_count = parts;
-	memcpy((*created)->parts, part, parts * sizeof(part[0]));
 	return 0;
+}
+
+static void destroy_shards(struct array *array)
+{
+	while (array->shard_count--)
+		shard_destroy(array->shards[array->shard_count]);
+	array->shard_count = 0;
+}
+
+static int create_shards(struct array *array, struct fail *fail)
+{
+	for (unsigned i = 0; i < reactor_count(array->group); i++) {
+		int error = shard_create(array, i, fail);
+
+		if (error) {
+			destroy_shards(array);
+			return error;
+		}
+		array->shard_count++;
+	}
+	return 0;
+}
+
+/* Inner arrays first: the outer one opens their queues, which are their shards. */
+static int create_all_shards(struct array *array, struct fail *fail)
+{
+	int error = 0;
+	unsigned made = 0;
+
+	for (; made < array->part_count && !error; made += !error)
+		error = create_shards(array->parts[made], fail);
+	if (!error)
+		error = create_shards(array, fail);
+	if (error)
+		while (made--)
+			destroy_shards(array->parts[made]);
+	return error;
+}
+
+static int check_lanes(const struct build *build, struct fail *fail)
+{
+	const struct superblock *superblock = &build->superblock;
+	uint64_t lane = superblock->layout.log.bytes / reactor_count(build->group);
+	uint64_t window = MIN(superblock->chunk_bytes, 128u << 10);
+
+	if (lane / LAYOUT_UNIT_BYTES >= LANE_HEADER_PAGES + 2 * (1 + window / LAYOUT_UNIT_BYTES))
+		return 0;
+	return fail_set(fail, ENOSPC,
+		"the log of array %s has room for %llu cores, braidd runs on %u: use fewer cores",
+		superblock->name,
+		(unsigned long long)(superblock->layout.log.bytes /
+				     (2 * (window + LAYOUT_UNIT_BYTES))),
+		reactor_count(build->group));
+}
+
+/* The array runs, on what *build says; nothing is written to members but superblocks and maps. */
+int build_array(struct array **created, const struct build *build, struct fail *fail)
+{
+	struct array *array;
+	int error = check_lanes(build, fail);
+
+	if (!error)
+		error = build_claim(build, fail);
+	if (error)
+		return error;
+	array = build->config.level->part ? stacked_new(build)
+					  : plain_new(build, 0, build->config.members);
+	if (!array) {
+		error = fail_set(fail, ENOMEM, "no memory for array %s", build->config.name);
+		goto release;
+	}
+	error = open_keeper(array, build, fail);
+	if (error)
+		goto free_array;
+	error = create_all_shards(array, fail);
+	if (error)
+		goto destroy_keeper;
+	/* The outer array of a stacked one has opened its parts: from here on it names the
+	 * drives. */
+	array->config = build->config;
+	memcpy(array->config.member, build->dev,
+		build->config.members * sizeof(array->config.member[0]));
+	keeper_maps_now(array->keeper);
+	keeper_commit_now(array->keeper, true);
+	*created = array;
+	return 0;
+
+destroy_keeper:
+	keeper_destroy(array->keeper);
+free_array:
+	array_free(array);
+release:
+	build_release(build);
+	return error;
+}
+
+/* --- creating -------------------------------------------------------------------------------- */
+
+static void seat_row(struct build *build, unsigned row, struct blockdev *dev,
+	const char *fingerprint, const struct layout_places *places)
+{
+	uint64_t bytes = blockdev_bytes(dev);
+	struct extent rings[2];
+	bool fits = layout_find_superblocks(rings, places, bytes);
+
+	assert(fits);
+	(void)fits;
+	build->dev[row] = dev;
+	build->bytes[row] = bytes;
+	build->second_ring[row] = rings[1].offset;
+	snprintf(build->fingerprint[row], sizeof(build->fingerprint[row]), "%s",
+		fingerprint ? fingerprint : "");
+}
+
+static void new_superblock(struct build *build, const struct layout *layout)
+{
+	const struct array_config *config = &build->config;
+	struct superblock *superblock = &build->superblock;
+
+	memset(superblock, 0, sizeof(*superblock));
+	uuid_make(&superblock->array_uuid);
+	uuid_make(&superblock->epoch);
+	snprintf(superblock->name, sizeof(superblock->name), "%s", config->name);
+	snprintf(superblock->writer, sizeof(superblock->writer), "braid %s", BRAID_VERSION);
+	superblock->host_id = config->host_id;
+	superblock->created_at = (uint64_t)time(NULL);
+	superblock->level = config->level;
+	superblock->members = config->members;
+	superblock->parts = config->level->part ? part_count(config) : 0;
+	superblock->chunk_bytes = config->chunk_bytes;
+	superblock->block_bytes = config->block_bytes;
+	superblock->layout_id = GEOMETRY_LAYOUT_LEFT_SYMMETRIC;
+	superblock->layout = *layout;
+	superblock->stripes = layout->data.bytes / config->chunk_bytes;
+	superblock->region_bytes = MAX(layout_region_bytes(places_of(config), layout->data.bytes),
+		(uint64_t)config->chunk_bytes);
+	superblock->consistency = config->consistency;
+	superblock->log_epoch = 1;
+	for (unsigned i = 0; i < config->members; i++) {
+		superblock->rows[i].state = ROW_IN_SYNC;
+		superblock->rows[i].since = 1;
+		uuid_make(&superblock->rows[i].uuid);
+	}
+}
+
+/* So that others see that the drives are used. braid does not need it: what fails is only said. */
+static void write_gpts(const struct array *array)
+{
+	const struct keeper *keeper = array->keeper;
+	struct fail fail;
+
+	for (unsigned i = 0; i < keeper->superblock.members; i++)
+		if (keeper->rows[i].dev &&
+			gpt_write(keeper->rows[i].dev, keeper->reactor, array_places(array),
+				&keeper->superblock.rows[i].uuid, &fail))
+			log_warning("event=NoPartitionTable drive=\"%s\" reason=\"%s\"",
+				keeper->rows[i].dev->name, fail.text);
 }
 
 int array_create(struct array **array, const struct array_config *config,
 	struct reactor_group *group, struct fail *fail)
 {
+	struct build *build;
+	struct layout layout;
 	uint64_t usable, waste;
 	int error = array_check(config, &usable, &waste, fail);
 
+	if (!error)
+		error = make_layout(&layout, config, fail);
 	if (error)
 		return error;
-	return config->level->part ? create_stacked(array, config, group, fail)
-				   : create_plain(array, config, config->level, group, fail);
+	build = calloc(1, sizeof(*build));
+	if (!build)
+		return fail_set(fail, ENOMEM, "no memory for array %s", config->name);
+	build->config = *config;
+	build->group = group;
+	new_superblock(build, &layout);
+	for (unsigned i = 0; i < config->members; i++)
+		seat_row(build, i, config->member[i], config->fingerprint[i], places_of(config));
+	error = build_array(array, build, fail);
+	free(build);
+	if (!error)
+		write_gpts(*array);
+	return error;
 }
 
-/* On each shard's reactor. 1: a loss is not yet known everywhere. */
-static int losses_pending(void *argument)
-{
-	const struct shard *shard = argument;
+/* --- stopping -------------------------------------------------------------------------------- */
 
-	return shard->lost != shard->settled ||
-	       (shard->index == 0 && shard->announced != shard->settled);
+static int mark_clean(void *argument)
+{
+	struct keeper *keeper = argument;
+	struct array *whole = keeper->array;
+	bool broken = false;
+
+	intent_tick_stop(keeper);
+	for (unsigned i = 0; i < array_plain_count(whole); i++)
+		broken |= array_plain(whole, i)->shards[0]->broken;
+	/* What a broken array has left half done is the log's to finish. */
+	keeper->superblock.clean = !broken;
+	/* Nothing is in flight and all is flushed; only what has to be resynced stays dirty. */
+	if (!broken)
+		memcpy(keeper->maps[MAP_DIRTY].bits,
+			array_plain(whole, 0)->shards[0]->intent.resync,
+			divide_up(whole->regions, 8));
+	return 0;
 }
 
-/* Waits until no message about a loss is on its way. Home is asked last: what a shard has sent it
- * before is there by then. */
-static void settle_losses(struct array *array)
+static void unmake(struct array *array, bool erase)
 {
-	bool pending;
+	struct keeper *keeper = array->keeper;
 
-	do {
-		pending = false;
-		for (unsigned i = array->shard_count; i-- > 0;)
-			pending |= reactor_call(
-				array->shards[i]->reactor, losses_pending, array->shards[i]);
-	} while (pending);
+	array_quiesce(array);
+	reactor_call(keeper->reactor, mark_clean, keeper);
+	keeper_maps_now(keeper);
+	keeper_commit_now(keeper, false);
+	array_settle(array);
+	pthread_mutex_unlock(&array->change);
+	destroy_shards(array);
+	for (unsigned i = 0; i < array->part_count; i++)
+		destroy_shards(array->parts[i]);
+	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++) {
+		struct blockdev *dev = keeper->rows[i].dev;
+
+		keeper_seat(keeper, i, NULL, NULL);
+		if (!dev)
+			continue;
+		if (erase)
+			superblock_erase(dev, keeper->reactor, array_places(array), NULL);
+		blockdev_release(dev);
+	}
+	keeper_destroy(keeper);
+	array_free(array);
 }
 
-void array_destroy(struct array *array)
+void array_stop(struct array *array)
 {
-	settle_losses(array);
-	while (array->shard_count--)
-		shard_destroy(array->shards[array->shard_count]);
-	if (array->part_count)
-		destroy_parts(array->parts, array->part_count);
-	else
-		release_members(array, array->config.members);
-	free(array);
+	unmake(array, false);
+}
+
+void array_delete(struct array *array)
+{
+	unmake(array, true);
 }
 
 /* --- asking ---------------------------------------------------------------------------------- */
@@ -338,6 +612,11 @@ const struct geometry *array_geometry(const struct array *array)
 const struct array_config *array_config(const struct array *array)
 {
 	return &array->config;
+}
+
+const struct uuid *array_uuid(const struct array *array)
+{
+	return &array_plain((struct array *)array, 0)->keeper->superblock.array_uuid;
 }
 
 uint32_t array_stripe_blocks(const struct array *array)
@@ -358,7 +637,7 @@ struct array *array_part(const struct array *array, unsigned part)
 
 const char *array_state_name(enum array_state state)
 {
-	static const char *const names[ARRAY_STATES] = {"optimal", "degraded", "failed"};
+	static const char *const names[ARRAY_STATES] = {"optimal", "degraded", "broken"};
 
 	assert(state < ARRAY_STATES);
 	return names[state];
@@ -371,232 +650,4 @@ size_t array_shard_bytes(const struct array *array)
 	for (unsigned i = 0; i < array->part_count; i++)
 		bytes += shard_bytes(array->parts[i]);
 	return bytes;
-}
-
-struct status_call {
-	struct shard *shard;
-	struct array_status *status;
-};
-
-/* On each shard's reactor. */
-static int add_status(void *argument)
-{
-	struct status_call *call = argument;
-	const struct shard *shard = call->shard;
-	struct array_status *status = call->status;
-	const uint64_t *from = (const uint64_t *)&shard->counters;
-	uint64_t *to = (uint64_t *)&status->counters;
-
-	static_assert(sizeof(shard->counters) % sizeof(uint64_t) == 0, "only counters");
-	for (unsigned i = 0; i < sizeof(shard->counters) / sizeof(uint64_t); i++)
-		to[i] += from[i];
-	for (unsigned i = 0; i < status->members; i++) {
-		struct member_status *member = &status->member[i];
-
-		member->counters.reads += shard->member_counters[i].reads;
-		member->counters.writes += shard->member_counters[i].writes;
-		member->counters.read_errors += shard->member_counters[i].read_errors;
-		member->counters.write_errors += shard->member_counters[i].write_errors;
-		if (!(shard->lost & 1u << i))
-			continue;
-		member->state = MEMBER_FAILED;
-		if (shard->index == 0) {
-			member->reason = shard->array->losses[i].reason;
-			member->lost_at_ns = shard->array->losses[i].at_ns;
-		}
-	}
-	return 0;
-}
-
-static void plain_status(struct array *array, struct array_status *status)
-{
-	memset(status, 0, sizeof(*status));
-	status->members = array->geometry.members;
-	for (unsigned i = 0; i < array->shard_count; i++) {
-		struct status_call call = {array->shards[i], status};
-
-		reactor_call(array->shards[i]->reactor, add_status, &call);
-	}
-	for (unsigned i = 0; i < status->members; i++) {
-		status->member[i].dev = array->config.member[i];
-		status->failed += status->member[i].state == MEMBER_FAILED;
-	}
-	/* Without redundancy every error of a drive is the user's: the array does not keep its
-	 * word. */
-	if (status->failed > array->geometry.redundant ||
-		(status->failed == array->geometry.redundant && status->counters.errors))
-		status->state = ARRAY_FAILED;
-	else if (status->failed)
-		status->state = ARRAY_DEGRADED;
-	status->tolerates =
-		array->geometry.redundant - MIN(status->failed, array->geometry.redundant);
-}
-
-void array_status(struct array *array, struct array_status *status)
-{
-	struct array_status part;
-	unsigned member = 0;
-
-	plain_status(array, status);
-	if (!array->part_count)
-		return;
-	status->members = array->config.members;
-	status->failed = 0;
-	status->tolerates = UINT32_MAX;
-	for (unsigned i = 0; i < array->part_count; i++) {
-		plain_status(array->parts[i], &part);
-		status->state = MAX(status->state, part.state);
-		status->failed += part.failed;
-		status->tolerates = MIN(status->tolerates, part.tolerates);
-		status->counters.ops += part.counters.ops;
-		status->counters.joins += part.counters.joins;
-		status->counters.full_stripes += part.counters.full_stripes;
-		status->counters.rewrites += part.counters.rewrites;
-		status->counters.modifies += part.counters.modifies;
-		status->counters.recovers += part.counters.recovers;
-		status->counters.retries += part.counters.retries;
-		status->counters.errors += part.counters.errors;
-		for (unsigned j = 0; j < part.members; j++)
-			status->member[member++] = part.member[j];
-	}
-}
-
-/* --- changing -------------------------------------------------------------------------------- */
-
-struct lose_call {
-	struct shard *shard;
-	unsigned member;
-};
-
-static int lose_on_home(void *argument)
-{
-	struct lose_call *call = argument;
-
-	member_lose(call->shard, call->member, LOSS_OPERATOR);
-	return 0;
-}
-
-/* The plain array that has member *index of the whole, which becomes its own index there. */
-static struct array *plain_part(struct array *array, unsigned *index)
-{
-	unsigned each;
-
-	assert(*index < array->config.members);
-	if (!array->part_count)
-		return array;
-	each = array->config.members / array->part_count;
-	array = array->parts[*index / each];
-	*index %= each;
-	return array;
-}
-
-int array_fail_check(struct array *array, unsigned index, bool beyond_redundancy, struct fail *fail)
-{
-	struct array *part = plain_part(array, &index);
-	const char *name = part->config.name;
-	struct array_status status;
-
-	plain_status(part, &status);
-	if (!part->geometry.redundant)
-		return fail_set(fail, EPERM,
-			"array %s is %s and has no redundancy: it cannot go on without a drive",
-			name, part->geometry.level->text);
-	if (status.member[index].state == MEMBER_FAILED)
-		return fail_set(fail, EALREADY, "drive %s of array %s has failed already",
-			part->config.member[index]->name, name);
-	if (!status.tolerates && !beyond_redundancy)
-		return fail_set(fail, EPERM,
-			"array %s has no redundancy left: without drive %s its data is gone; "
-			"--allow-failed does it all the same",
-			name, part->config.member[index]->name);
-	return 0;
-}
-
-int array_fail_member(
-	struct array *array, unsigned index, bool beyond_redundancy, struct fail *fail)
-{
-	int error = array_fail_check(array, index, beyond_redundancy, fail);
-	struct array *part = plain_part(array, &index);
-	struct lose_call call = {part->shards[0], index};
-
-	return error ? error : reactor_call(part->shards[0]->reactor, lose_on_home, &call);
-}
-
-struct shard *array_owner(const struct array *array, uint64_t stripe)
-{
-	unsigned low = 0, high = array->owners_count;
-
-	while (low < high) {
-		unsigned middle = (low + high) / 2;
-		const struct array_owners *range = &array->owners[middle];
-
-		if (stripe < range->first_stripe) {
-			high = middle;
-		} else if (stripe >= range->end_stripe) {
-			low = middle + 1;
-		} else {
-			unsigned skip =
-				(unsigned)stripe % (unsigned)__builtin_popcountll(range->reactors);
-			uint64_t mask = range->reactors;
-
-			while (skip--)
-				mask &= mask - 1;
-			return array->shards[__builtin_ctzll(mask)];
-		}
-	}
-	return array->shards[stripe % array->shard_count];
-}
-
-struct pause_call {
-	struct shard *shard;
-	bool paused;
-};
-
-/* On each shard's reactor. 1: something is still in flight. */
-static int pause_on_reactor(void *argument)
-{
-	struct pause_call *call = argument;
-
-	call->shard->paused = call->paused;
-	return call->paused && (call->shard->requests_busy || call->shard->ops_busy);
-}
-
-static bool pause_all(struct array *array, bool paused)
-{
-	bool busy = false;
-
-	for (unsigned i = 0; i < array->shard_count; i++) {
-		struct pause_call call = {array->shards[i], paused};
-
-		busy |= reactor_call(array->shards[i]->reactor, pause_on_reactor, &call);
-	}
-	return busy;
-}
-
-static int set_owners(struct array *array, const struct array_owners *ranges, unsigned count)
-{
-	assert(count <= ARRAY_OWNERS_MAX);
-	for (unsigned i = 0; i < count; i++) {
-		assert(ranges[i].reactors && ranges[i].first_stripe < ranges[i].end_stripe);
-		assert(!i || ranges[i - 1].end_stripe <= ranges[i].first_stripe);
-	}
-	/* Every call takes a turn of every reactor, so requests go on while this waits. */
-	while (pause_all(array, true))
-		;
-	memcpy(array->owners, ranges, count * sizeof(ranges[0]));
-	array->owners_count = count;
-	pause_all(array, false);
-	return 0;
-}
-
-int array_set_owners(
-	struct array *array, const struct array_owners *ranges, unsigned count, struct fail *fail)
-{
-	if (count > ARRAY_OWNERS_MAX)
-		return fail_set(fail, ENOSPC,
-			"at most %d volumes of an array can have cores of their own",
-			ARRAY_OWNERS_MAX);
-	for (unsigned i = 0; i < array->part_count; i++)
-		set_owners(array->parts[i], ranges, count);
-	return set_owners(array, ranges, count);
 }

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -41,6 +42,19 @@ int level_find(const struct level **level, const char *name, struct fail *fail)
 		"there is no RAID level '%s': choose 0, 1, 5, 6, 7 (three parities), 10, 50, 60 or "
 		"70",
 		name);
+}
+
+unsigned level_number(const struct level *level)
+{
+	return (unsigned)atoi(level->name);
+}
+
+const struct level *level_of_number(unsigned number)
+{
+	for (unsigned i = 0; i < ROWS; i++)
+		if (level_number(&table[i]) == number)
+			return &table[i];
+	return NULL;
 }
 
 const struct level *level_stripe(void)

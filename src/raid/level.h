@@ -29,6 +29,11 @@ struct level {
  * list of levels. */
 int level_find(const struct level **level, const char *name, struct fail *fail);
 
+/* The number that stands for a level on disk: 0, 1, 5, 6, 7, 10, 50, 60 or 70; and back, NULL for
+ * any other. */
+unsigned level_number(const struct level *level);
+const struct level *level_of_number(unsigned number);
+
 /* RAID 0, which stacks the parts of a stacked level. */
 const struct level *level_stripe(void);
 

@@ -2,19 +2,12 @@
 #include "raid/member.h"
 
 #include <assert.h>
+#include <time.h>
 
 #include "base/bits.h"
 #include "base/log.h"
 #include "base/mutant.h"
 #include "raid/internal.h"
-
-const char *member_state_name(enum member_state state)
-{
-	static const char *const names[MEMBER_STATES] = {"online", "failed"};
-
-	assert(state < MEMBER_STATES);
-	return names[state];
-}
 
 const char *loss_reason_text(enum loss_reason reason)
 {
@@ -23,19 +16,33 @@ const char *loss_reason_text(enum loss_reason reason)
 		[LOSS_FLUSH_ERROR] = "a flush failed",
 		[LOSS_READ_ERRORS] = "too many reads failed",
 		[LOSS_OPERATOR] = "taken out by the operator",
+		[LOSS_SUPERBLOCK] = "its superblock could not be written",
+		[LOSS_ABSENT] = "absent when the array started",
+		[LOSS_REPLACED] = "replaced by another drive",
 	};
 
 	assert(reason < LOSS_REASONS);
 	return texts[reason];
 }
 
-/* On the shard: every shard knows of the loss now. */
+/* Nothing is written to a lost column any more, so a copy of it is void as well. */
+static void stop_using(struct shard *shard, unsigned member)
+{
+	shard->lost |= 1u << member;
+	shard->rebuilding &= ~(1u << member);
+	shard->replacements[member] = NULL;
+}
+
+/* --- the end: everybody may rely on it ------------------------------------------------------- */
+
+/* On the shard: every shard knows of the loss now, and the other members do. */
 static void run_settle(struct message *message)
 {
 	struct loss *loss = container_of(message, struct loss, announce);
 
 	loss->shard->settled |= 1u << loss->member;
 	op_settled(loss->shard);
+	request_settled(loss->shard);
 }
 
 static void settle_everywhere(struct array *array, unsigned member)
@@ -48,15 +55,94 @@ static void settle_everywhere(struct array *array, unsigned member)
 	}
 }
 
-/* At home: one more shard knows. */
+/* --- the array breaks ------------------------------------------------------------------------ */
+
+static void run_break(struct message *message)
+{
+	struct shard *shard = container_of(message, struct shard, break_message);
+
+	shard->broken = true;
+	/* What it had taken for lost and home has not recorded can still be read. */
+	shard->lost &= shard->break_lost;
+	op_settled(shard);
+	request_settled(shard);
+}
+
+static void break_array(struct array *array, unsigned member, enum loss_reason reason)
+{
+	struct shard *home = array->shards[0];
+
+	if (home->breaking)
+		return;
+	home->breaking = true;
+	array->keeper->frozen = true;
+	log_error("event=ArrayBroken array=%s member=%u drive=\"%s\" reason=\"%s\" "
+		  "effect=\"nothing is written any more\" cure=\"bring the drives back, then stop "
+		  "and start the array\"",
+		array->config.name, member, array->config.member[member]->name,
+		loss_reason_text(reason));
+	for (unsigned i = 0; i < array->shard_count; i++) {
+		struct shard *shard = array->shards[i];
+
+		shard->break_lost = home->announced;
+		shard->break_message.run = run_break;
+		reactor_send(shard->reactor, &shard->break_message);
+	}
+}
+
+/* --- at home: the loss becomes durable ------------------------------------------------------- */
+
+static void committed(struct keeper_wait *wait)
+{
+	struct loss *loss = container_of(wait, struct loss, wait);
+
+	struct array *array = loss->shard->array;
+
+	/* The keeper of a broken array writes nothing, so a part that loses a member then breaks as
+	 * well: what waits for the loss to be durable gets an error. */
+	if (array->keeper->frozen)
+		break_array(array, loss->member, array->losses[loss->member].reason);
+	else
+		settle_everywhere(array, loss->member);
+}
+
+/* The missing map is durable: now the table. */
+static void mapped(struct keeper_wait *wait)
+{
+	struct loss *loss = container_of(wait, struct loss, wait);
+	struct array *array = loss->shard->array;
+	struct keeper *keeper = array->keeper;
+	unsigned row = array->first_row + loss->member;
+	struct superblock_row *entry = &keeper->superblock.rows[row];
+
+	entry->resyncable = entry->state == ROW_IN_SYNC;
+	entry->reason = (uint8_t)array->losses[loss->member].reason;
+	entry->lost_at = array->losses[loss->member].at;
+	keeper_row_set(keeper, row, ROW_FAILED);
+	loss->wait.done = committed;
+	if (MUTANT(loss_not_durable)) {
+		keeper_commit(keeper, NULL);
+		committed(wait);
+	} else {
+		keeper_commit(keeper, &loss->wait);
+	}
+}
+
+/* One more shard knows. */
 static void run_ack(struct message *message)
 {
 	struct loss *loss = container_of(message, struct loss, announce);
 	struct array *array = loss->shard->array;
 	struct shard *home = array->shards[0];
+	struct loss *first = &home->losses[loss->member];
+	uint8_t *missing = array->keeper->maps[MAP_MISSING].bits;
 
-	if (--home->acks[loss->member] == 0)
-		settle_everywhere(array, loss->member);
+	for (uint64_t i = 0; i < divide_up(array->regions, 8) && !MUTANT(missing_unflushed); i++)
+		missing[i] |= loss->unflushed[i];
+	if (--home->acks[loss->member])
+		return;
+	first->wait.done = mapped;
+	keeper_map_write(array->keeper, MAP_MISSING, &first->wait);
 }
 
 /* On every shard. */
@@ -65,22 +151,31 @@ static void run_announce(struct message *message)
 	struct loss *loss = container_of(message, struct loss, announce);
 	struct shard *shard = loss->shard;
 
-	shard->lost |= 1u << loss->member;
+	stop_using(shard, loss->member);
+	intent_unflushed(shard, loss->unflushed);
 	loss->announce.run = run_ack;
 	reactor_send(shard->array->shards[0]->reactor, &loss->announce);
 }
 
-/* At home: makes a loss known. Only the first report counts. */
+/* --- at home: a report ----------------------------------------------------------------------- */
+
+/* Makes a loss known. Only the first report counts. */
 static void announce(struct array *array, unsigned member, enum loss_reason reason)
 {
 	struct shard *home = array->shards[0];
+	uint32_t bit = 1u << member;
 
-	if (home->announced & 1u << member)
+	if (home->announced & bit || home->breaking)
 		return;
-	home->announced |= 1u << member;
+	if (bits_count(home->announced | home->rebuilding | bit) > array->geometry.redundant &&
+		!MUTANT(loss_beyond_recorded)) {
+		break_array(array, member, reason);
+		return;
+	}
+	home->announced |= bit;
 	home->acks[member] = array->shard_count;
 	array->losses[member].reason = reason;
-	array->losses[member].at_ns = reactor_now_ns(home->reactor);
+	array->losses[member].at = (uint64_t)time(NULL);
 	log_warning(
 		"event=Fail array=%s member=%u drive=\"%s\" reason=\"%s\" failed=%u survives=%u",
 		array->config.name, member, array->config.member[member]->name,
@@ -93,7 +188,6 @@ static void announce(struct array *array, unsigned member, enum loss_reason reas
 	}
 }
 
-/* At home: a shard has lost a member. */
 static void run_report(struct message *message)
 {
 	struct loss *loss = container_of(message, struct loss, report);
@@ -101,23 +195,26 @@ static void run_report(struct message *message)
 	announce(loss->shard->array, loss->member, loss->reason);
 }
 
-/* At home: a shard has seen too many read errors of a member. */
+/* A shard has seen too many read errors of a member. */
 static void run_suspect(struct message *message)
 {
 	struct loss *loss = container_of(message, struct loss, suspect);
 	struct array *array = loss->shard->array;
+	const struct shard *home = array->shards[0];
 
-	if (bits_count(array->shards[0]->announced) < array->geometry.redundant)
+	if (bits_count(home->announced | home->rebuilding) < array->geometry.redundant)
 		announce(array, loss->member, LOSS_READ_ERRORS);
 }
+
+/* --- on any shard ---------------------------------------------------------------------------- */
 
 void member_lose(struct shard *shard, unsigned member, enum loss_reason reason)
 {
 	struct loss *loss = &shard->losses[member];
 
-	if (shard->lost & 1u << member)
+	if (shard->lost & 1u << member || shard->broken)
 		return;
-	shard->lost |= 1u << member;
+	stop_using(shard, member);
 	if (MUTANT(loss_not_awaited))
 		shard->settled |= 1u << member;
 	loss->reason = reason;
@@ -142,4 +239,11 @@ void member_write_error(struct shard *shard, unsigned member, enum loss_reason r
 	shard->member_counters[member].write_errors++;
 	if (shard->array->geometry.redundant)
 		member_lose(shard, member, reason);
+}
+
+/* The slot's own member holds the truth, so nobody need be told: the sweep that copies notices at
+ * its end, and after a crash it begins anew. */
+void replacement_lose(struct shard *shard, unsigned member)
+{
+	shard->replacements[member] = NULL;
 }

@@ -5,11 +5,18 @@
  *	                    read error: plan again without that column
  *	                   +---------------------------+
  *	                   v                           |
- *	GATHER --> LOCK --> PLAN --> memory --> READ --+--> COMPUTE --> WRITE --> SETTLE --> FINISH
+ *	GATHER --> LOCK --> PLAN --> memory --> READ --+--> COMPUTE --> INTEND --> LOG --> WRITE
+ *	                                                                                     |
+ *	                                                    FINISH <-- SETTLE <--------------+
  *
  * COMPUTE is the commit point. Before it nothing has changed on any member, so an error means a new
  * plan; after it the new parity is right for whatever members remain, so an error means one member
- * fewer, and that loss is known everywhere before the write is acknowledged (raid/member.h).
+ * fewer, and that loss is durable before the write is acknowledged (raid/member.h). INTEND and LOG
+ * make durable that the write is under way (raid/intent.h, raid/log.h): a crash from here on leaves
+ * something to go by.
+ *
+ * A read that found a column unreadable writes it anew from the others (REPAIR) and reads it again.
+ * Sweeps take the same way with plans of their own.
  *
  * Writes are computed from a private copy: the caller's memory is read once, in COMPUTE, because a
  * guest may change it meanwhile and the parity must match what the members get.
@@ -25,7 +32,6 @@
 #include "base/bits.h"
 #include "base/mutant.h"
 #include "memory/memory.h"
-#include "parity/parity.h"
 #include "raid/internal.h"
 
 enum { JOIN_LOOKBACK = 8 };
@@ -39,11 +45,16 @@ static void set_state(struct op *op, enum op_state state)
 	static const uint16_t legal[OP_STATES] = { /* from: set of next states */
 		[OP_FREE]       = 1 << OP_GATHERING,
 		[OP_GATHERING]  = 1 << OP_LOCKED_OUT | 1 << OP_STARVED | 1 << OP_READING |
-		                  1 << OP_WRITING | 1 << OP_FREE,
-		[OP_LOCKED_OUT] = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_WRITING | 1 << OP_FREE,
-		[OP_STARVED]    = 1 << OP_READING | 1 << OP_WRITING | 1 << OP_STARVED | 1 << OP_FREE,
-		[OP_READING]    = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_WRITING | 1 << OP_FREE,
-		[OP_WRITING]    = 1 << OP_UNSETTLED | 1 << OP_FREE,
+		                  1 << OP_FREE,
+		[OP_LOCKED_OUT] = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_FREE,
+		[OP_STARVED]    = 1 << OP_READING | 1 << OP_STARVED | 1 << OP_FREE,
+		[OP_READING]    = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_INTENDING |
+		                  1 << OP_LOGGING | 1 << OP_WRITING | 1 << OP_UNSETTLED |
+		                  1 << OP_FREE,
+		[OP_INTENDING]  = 1 << OP_LOGGING | 1 << OP_WRITING | 1 << OP_FREE,
+		[OP_LOGGING]    = 1 << OP_WRITING | 1 << OP_FREE,
+		[OP_WRITING]    = 1 << OP_VERIFYING | 1 << OP_UNSETTLED | 1 << OP_FREE,
+		[OP_VERIFYING]  = 1 << OP_FREE,
 		[OP_UNSETTLED]  = 1 << OP_FREE,
 	};
 	/* clang-format on */
@@ -66,7 +77,7 @@ static bool is_mirror(const struct op *op)
 
 static bool join(struct op *op, struct slice *slice)
 {
-	if (op->stripe != slice->stripe || op->row_first != slice->row_first ||
+	if (op->sweep || op->stripe != slice->stripe || op->row_first != slice->row_first ||
 		op->kind != slice->request->io->kind || !io_carries_data(slice->request->io))
 		return false;
 	if (slice->first == op->end) {
@@ -86,6 +97,28 @@ static bool join(struct op *op, struct slice *slice)
 	return true;
 }
 
+/* An op that begins to gather; NULL: none is free. */
+static struct op *op_get(struct shard *shard)
+{
+	struct list_node *node = list_pop_front(&shard->ops);
+	struct op *op;
+
+	if (!node)
+		return NULL;
+	op = container_of(node, struct op, link);
+	set_state(op, OP_GATHERING);
+	op->sweep = NULL;
+	op->left_out = op->read_errors = op->repairs = op->log_failed = 0;
+	op->avoid = 0;
+	op->status = 0;
+	op->memory = NULL;
+	op->fua = false;
+	list_init(&op->slices);
+	list_push_back(&shard->gathering, &op->link);
+	shard->ops_busy++;
+	return op;
+}
+
 void op_take(struct shard *shard, struct slice *slice)
 {
 	const struct io *io = slice->request->io;
@@ -95,13 +128,11 @@ void op_take(struct shard *shard, struct slice *slice)
 	for (int i = 0; i < JOIN_LOOKBACK && node != &shard->gathering.head; i++, node = node->prev)
 		if (join(container_of(node, struct op, link), slice))
 			return;
-	node = list_pop_front(&shard->ops);
-	if (!node) {
+	op = op_get(shard);
+	if (!op) {
 		list_push_back(&shard->opless, &slice->link);
 		return;
 	}
-	op = container_of(node, struct op, link);
-	set_state(op, OP_GATHERING);
 	op->kind = io->kind;
 	op->fua = io->fua;
 	op->may_unmap = io->may_unmap || io->kind == IO_DISCARD;
@@ -112,15 +143,32 @@ void op_take(struct shard *shard, struct slice *slice)
 	op->row_first = slice->row_first;
 	op->row_end = slice->row_end;
 	op->avoid = slice->avoid;
-	op->left_out = 0;
-	op->read_errors = 0;
-	op->status = 0;
-	op->memory = NULL;
-	list_init(&op->slices);
 	list_push_back(&op->slices, &slice->link);
-	list_push_back(&shard->gathering, &op->link);
-	shard->ops_busy++;
 	shard->counters.ops++;
+}
+
+void op_sweep(struct shard *shard, struct sweep_op *sweep)
+{
+	struct shard *owner = array_owner(shard->array, sweep->stripe);
+	struct op *op = shard->paused || owner != shard ? NULL : op_get(shard);
+
+	if (owner != shard) {
+		/* It has changed since the sweep looked. */
+		reactor_send(owner->reactor, &sweep->message);
+		return;
+	}
+
+	if (!op) {
+		list_push_back(&shard->sweeps, &sweep->link);
+		return;
+	}
+	op->sweep = sweep;
+	op->kind = IO_WRITE;
+	op->exclusive = true;
+	op->stripe = sweep->stripe;
+	op->first = op->end = 0;
+	op->row_first = sweep->row_first;
+	op->row_end = sweep->row_end;
 }
 
 /* --- finishing ------------------------------------------------------------------------------- */
@@ -133,79 +181,21 @@ static void op_finish(struct op *op, int status)
 	if (op->memory)
 		arena_free(memory_arena(shard->index), op->memory);
 	op->memory = NULL;
+	intent_end(op);
+	log_end(op);
 	stripe_unlock(&shard->stripes, op, &shard->runnable);
 	while ((node = list_pop_front(&op->slices)))
 		slice_complete(container_of(node, struct slice, link), status);
+	if (op->sweep) {
+		op->sweep->status = status;
+		op->sweep->done(op->sweep);
+	}
 	set_state(op, OP_FREE);
 	list_push_front(&shard->ops, &op->link);
 	shard->ops_busy--;
 }
 
-/* --- planning -------------------------------------------------------------------------------- */
-
-static void plan_input(const struct op *op, struct plan_input *input)
-{
-	const struct geometry *geometry = geometry_of(op);
-	uint32_t lost = shard_lost_columns(op->shard, geometry, op->stripe);
-
-	*input = (struct plan_input){
-		.data = geometry->data,
-		.redundant = geometry->redundant,
-		.mirror = is_mirror(op),
-		.chunk_blocks = geometry->chunk_blocks,
-		.first = op->first,
-		.end = op->end,
-		.row_first = op->row_first,
-		.row_end = op->row_end,
-		.unreadable = lost | op->avoid,
-		.unwritable = lost,
-	};
-}
-
-/* Zeroes or discards whole rows: every column of them, without reading or computing. */
-static bool plan_clear(const struct op *op, const struct plan_input *input, struct plan *plan)
-{
-	plan_bands(input, plan);
-	if (plan->bands != 1 || plan->touched != bits_below(input->data))
-		return false;
-	plan->band[0].writes = plan->writes =
-		bits_below(input->data + input->redundant) & ~input->unwritable;
-	return op->kind == IO_WRITE_ZEROES || op->shard->array->members_clear;
-}
-
-/* Decides what to do. 0; -EIO: it cannot be done; -ECANCELED: nothing need be done. */
-static int make_plan(struct op *op)
-{
-	struct array_counters *counters = &op->shard->counters;
-	struct plan_input input;
-	int error;
-
-	plan_input(op, &input);
-	if (op->kind == IO_READ) {
-		op->work = OP_READ;
-		return plan_read(&input, &op->plan);
-	}
-	if (op->kind != IO_WRITE) {
-		op->work = OP_CLEAR;
-		if (plan_clear(op, &input, &op->plan))
-			return bits_count(input.unwritable) > input.redundant ? -EIO : 0;
-		if (op->kind == IO_DISCARD)
-			return -ECANCELED;
-	}
-	op->work = OP_WRITE;
-	error = plan_write(&input, &op->plan);
-	if (error)
-		return error;
-	for (unsigned i = 0; i < op->plan.bands; i++) {
-		enum recipe recipe = op->plan.band[i].recipe;
-
-		counters->full_stripes += recipe == RECIPE_REWRITE && !op->plan.band[i].reads;
-		counters->rewrites += recipe == RECIPE_REWRITE && op->plan.band[i].reads;
-		counters->modifies += recipe == RECIPE_MODIFY;
-		counters->recovers += recipe == RECIPE_RECOVER;
-	}
-	return 0;
-}
+/* --- memory ---------------------------------------------------------------------------------- */
 
 /* One buffer per column that is read, recovered or computed, and one per column of new data, all
  * in one block of memory. False: there is none now. */
@@ -221,7 +211,9 @@ static bool get_memory(struct op *op)
 
 	if (op->work == OP_CLEAR)
 		return true;
-	if (op->work == OP_WRITE && !is_mirror(op))
+	if (op->work == OP_SWEEP)
+		old |= plan->writes;
+	else if (op->work == OP_WRITE && !is_mirror(op))
 		old |= plan->writes & ~bits_below(geometry->data);
 	op->memory = arena_alloc(
 		memory_arena(op->shard->index), stride * (bits_count(old) + bits_count(fresh)));
@@ -248,8 +240,10 @@ static void op_put(struct op *op)
 		return;
 	if (op->state == OP_READING)
 		op_run(op);
-	else
+	else if (op->state == OP_WRITING)
 		op_written(op);
+	else
+		op_finish(op, 0);
 }
 
 static void member_done(struct io *io)
@@ -259,10 +253,15 @@ static void member_done(struct io *io)
 	struct shard *shard = op->shard;
 	unsigned member = geometry_member(geometry_of(op), op->stripe, op_io->column);
 
-	if (io->status && op->state == OP_READING) {
+	if (io->status && op_io->replacement) {
+		replacement_lose(shard, member);
+	} else if (io->status && op->state == OP_READING) {
 		if (!MUTANT(op_read_error_ignored))
 			op->read_errors |= 1u << op_io->column;
 		member_read_error(shard, member);
+	} else if (io->status && op->state == OP_VERIFYING) {
+		/* It does not even keep what was just written. */
+		member_write_error(shard, member, LOSS_READ_ERRORS);
 	} else if (io->status && !MUTANT(op_write_error_ignored)) {
 		op->left_out |= 1u << member;
 		member_write_error(shard, member, LOSS_WRITE_ERROR);
@@ -270,19 +269,28 @@ static void member_done(struct io *io)
 	op_put(op);
 }
 
+/* What is written to, or read from, a column. */
+static char *column_memory(const struct op *op, enum io_kind kind, unsigned column)
+{
+	if (kind == IO_WRITE && op->work == OP_WRITE && is_mirror(op))
+		return op->new[0];
+	if (kind == IO_WRITE && op->work == OP_WRITE && column < geometry_of(op)->data)
+		return op->new[column];
+	if (op->work == OP_READ && op->state != OP_READING && is_mirror(op))
+		return op->old[__builtin_ctz(op->plan.reads)];
+	return op->old[column];
+}
+
 /* Adds the member's part for rows [row, end) of a column. */
 static void add_io(struct op *op, enum io_kind kind, unsigned column, uint32_t row, uint32_t end)
 {
 	const struct geometry *geometry = geometry_of(op);
 	struct op_io *op_io = &op->ios[op->ios_used++];
-	char *memory = op->old[column];
+	char *memory = column_memory(op, kind, column);
 
-	assert(op->ios_used <= 2 * geometry->members);
-	if (kind == IO_WRITE && is_mirror(op))
-		memory = op->new[0];
-	else if (kind == IO_WRITE && column < geometry->data)
-		memory = op->new[column];
+	assert(op->ios_used <= OP_IOS_PER_MEMBER * geometry->members);
 	op_io->column = column;
+	op_io->replacement = false;
 	op_io->iov = (struct iovec){
 		kind == IO_READ || kind == IO_WRITE
 			? memory + (size_t)(row - op->plan.row) * geometry->block_bytes
@@ -290,7 +298,8 @@ static void add_io(struct op *op, enum io_kind kind, unsigned column, uint32_t r
 		(size_t)(end - row) * geometry->block_bytes};
 	op_io->io = (struct io){
 		.kind = kind,
-		.fua = op->fua,
+		/* What a read has answered must not change back. */
+		.fua = op->work == OP_READ ? !MUTANT(repair_not_fua) : op->fua && !op->logged,
 		.may_unmap = op->may_unmap,
 		.blocks = end - row,
 		.block = geometry_block(geometry, op->stripe, row),
@@ -301,9 +310,10 @@ static void add_io(struct op *op, enum io_kind kind, unsigned column, uint32_t r
 }
 
 /* The set of columns that a band reads or writes. */
-static uint32_t band_columns(const struct plan_band *band, enum io_kind kind)
+static uint32_t band_columns(const struct op *op, unsigned band, enum io_kind kind)
 {
-	return kind == IO_READ ? band->reads : band->writes;
+	return kind == IO_READ && op->state != OP_VERIFYING ? op->plan.band[band].reads
+							    : op->plan.band[band].writes;
 }
 
 /* One io per run of adjoining bands in which the column takes part. */
@@ -314,157 +324,97 @@ static void add_column(struct op *op, enum io_kind kind, unsigned column)
 	for (unsigned i = 0; i < plan->bands;) {
 		unsigned first = i;
 
-		if (!(band_columns(&plan->band[i], kind) >> column & 1)) {
+		if (!(band_columns(op, i, kind) >> column & 1)) {
 			i++;
 			continue;
 		}
 		for (i++; i < plan->bands; i++)
-			if (!(band_columns(&plan->band[i], kind) >> column & 1) ||
+			if (!(band_columns(op, i, kind) >> column & 1) ||
 				plan->band[i].row != plan->band[i - 1].end)
 				break;
 		add_io(op, kind, column, plan->band[first].row, plan->band[i - 1].end);
 	}
 }
 
-/* Submits reads or writes of the set of columns; op_put() goes on when all are done. */
-static void issue(struct op *op, enum io_kind kind, uint32_t columns)
+/* What is written to a member goes to the copy that is to take its slot as well. */
+static void add_replacements(struct op *op)
+{
+	const struct shard *shard = op->shard;
+
+	for (unsigned i = 0, count = op->ios_used; i < count; i++) {
+		unsigned member = geometry_member(geometry_of(op), op->stripe, op->ios[i].column);
+		struct op_io *copy;
+
+		if (!shard->replacements[member] || MUTANT(replacement_not_written))
+			continue;
+		copy = &op->ios[op->ios_used++];
+		assert(op->ios_used <= OP_IOS_PER_MEMBER * geometry_of(op)->members);
+		*copy = op->ios[i];
+		copy->replacement = true;
+		copy->io.iov = &copy->iov;
+	}
+}
+
+/* A rebuild writes the members that are being rebuilt and the replacements, and no others. */
+static void only_targets(struct op *op)
+{
+	const struct shard *shard = op->shard;
+	unsigned kept = 0;
+
+	add_replacements(op);
+	for (unsigned i = 0; i < op->ios_used; i++) {
+		unsigned member = geometry_member(geometry_of(op), op->stripe, op->ios[i].column);
+
+		if (!op->ios[i].replacement && !(shard->rebuilding >> member & 1))
+			continue;
+		op->ios[kept] = op->ios[i];
+		op->ios[kept].io.iov = &op->ios[kept].iov;
+		kept++;
+	}
+	op->ios_used = kept;
+}
+
+static void op_submit(struct op *op, struct op_io *op_io)
 {
 	struct shard *shard = op->shard;
+	unsigned member = geometry_member(geometry_of(op), op->stripe, op_io->column);
+
+	if (op_io->replacement) {
+		/* It may be given up while this op's others complete inside io_submit(). */
+		if (shard->replacements[member])
+			io_submit(shard->replacements[member], &op_io->io);
+		else
+			io_complete(&op_io->io, -ENODEV);
+		return;
+	}
+	if (op_io->io.kind == IO_READ)
+		shard->member_counters[member].reads++;
+	else
+		shard->member_counters[member].writes++;
+	io_submit(shard->members[member], &op_io->io);
+}
+
+/* Submits what was added; op_put() goes on when all are done. */
+static void issue(struct op *op)
+{
+	op->pending = 1 + op->ios_used;
+	for (unsigned i = 0, count = op->ios_used; i < count; i++)
+		op_submit(op, &op->ios[i]);
+	op_put(op);
+}
+
+static void prepare(struct op *op, enum io_kind kind, uint32_t columns)
+{
 	unsigned column;
 
 	op->ios_used = 0;
 	bits_for_each (column, columns)
 		add_column(op, kind, column);
-	op->pending = 1 + op->ios_used;
-	for (unsigned i = 0, count = op->ios_used; i < count; i++) {
-		unsigned member = geometry_member(geometry_of(op), op->stripe, op->ios[i].column);
-
-		if (kind == IO_READ)
-			shard->member_counters[member].reads++;
-		else
-			shard->member_counters[member].writes++;
-		io_submit(shard->members[member], &op->ios[i].io);
-	}
-	op_put(op);
 }
 
-/* --- computing ------------------------------------------------------------------------------- */
-
-enum direction { FROM_CALLER, TO_CALLER };
-
-/* Copies a slice's rows of one column between the caller's memory and the op's. */
-static void copy_column(
-	struct op *op, const struct slice *slice, unsigned column, enum direction direction)
+void op_prepare_writes(struct op *op, uint32_t columns)
 {
-	const struct geometry *geometry = geometry_of(op);
-	uint32_t chunk = geometry->chunk_blocks, top = column * chunk;
-	uint32_t row = MAX(MAX(slice->first, top) - top, op->row_first);
-	uint32_t end = MIN(MIN(slice->end, top + chunk) - top, op->row_end);
-	const struct io *io = slice->request->io;
-	struct iov_cursor cursor;
-	size_t bytes;
-	char *memory;
-
-	if (row >= end)
-		return;
-	bytes = (size_t)(end - row) * geometry->block_bytes;
-	memory = direction == FROM_CALLER ? op->new[column] : op->old[column];
-	if (direction == TO_CALLER && is_mirror(op))
-		memory = op->old[__builtin_ctz(op->plan.reads)];
-	memory += (size_t)(row - op->plan.row) * geometry->block_bytes;
-	if (!io_carries_data(io)) {
-		memset(memory, 0, bytes - (MUTANT(zeroes_partial) ? geometry->block_bytes : 0));
-		return;
-	}
-	cursor = iov_cursor_at(
-		io, (size_t)(slice->io_block + top + row - slice->first) * geometry->block_bytes);
-	if (direction == FROM_CALLER)
-		iov_copy_from(&cursor, memory, bytes);
-	else
-		iov_copy_to(&cursor, memory, bytes);
-}
-
-static void copy_slices(struct op *op, enum direction direction)
-{
-	uint32_t chunk = geometry_of(op)->chunk_blocks;
-	struct list_node *node;
-
-	list_for_each (node, &op->slices) {
-		const struct slice *slice = container_of(node, struct slice, link);
-
-		for (unsigned column = slice->first / chunk; column <= (slice->end - 1) / chunk;
-			column++)
-			copy_column(op, slice, column, direction);
-	}
-}
-
-/* The pointers that parity/ works on, for one band. */
-struct band_memory {
-	size_t bytes;
-	void *old[RAID_MEMBERS_MAX];	     /* data columns as they are on the members */
-	const void *data[RAID_MEMBERS_MAX];  /* data columns as they will be */
-	void *parity[PARITY_MAX];	     /* to be written; NULL: lost */
-	const void *parity_read[PARITY_MAX]; /* NULL: not read */
-};
-
-static void band_memory(
-	const struct op *op, const struct plan_band *band, struct band_memory *memory)
-{
-	const struct geometry *geometry = geometry_of(op);
-	size_t skip = (size_t)(band->row - op->plan.row) * geometry->block_bytes;
-	uint32_t known = band->reads | band->recovers;
-
-	memory->bytes = (size_t)(band->end - band->row) * geometry->block_bytes;
-	for (unsigned column = 0; column < geometry->data; column++) {
-		bool fresh = op->work == OP_WRITE && band->touched >> column & 1;
-
-		if (fresh && MUTANT(op_recover_column) && band->recovers >> column & 1)
-			fresh = false;
-		memory->old[column] = known >> column & 1 ? op->old[column] + skip : NULL;
-		memory->data[column] = fresh ? op->new[column] + skip : memory->old[column];
-	}
-	for (unsigned j = 0; j < geometry->redundant; j++) {
-		uint32_t bit = 1u << (geometry->data + j);
-		char *place = op->old[geometry->data + j] + skip;
-
-		memory->parity[j] = band->writes & bit ? place : NULL;
-		memory->parity_read[j] = band->reads & bit ? place : NULL;
-	}
-}
-
-static void compute_band(const struct op *op, const struct plan_band *band)
-{
-	const struct geometry *geometry = geometry_of(op);
-	struct band_memory memory;
-	unsigned column;
-
-	band_memory(op, band, &memory);
-	if (band->recovers)
-		parity_recover(geometry->data, geometry->redundant, memory.bytes, band->recovers,
-			memory.old, memory.parity_read);
-	if (band->recipe == RECIPE_FETCH || !(band->writes & ~bits_below(geometry->data)))
-		return;
-	if (band->recipe == RECIPE_MODIFY) {
-		bits_for_each (column, band->touched)
-			parity_update(column, geometry->redundant, memory.bytes, memory.old[column],
-				memory.data[column], memory.parity);
-	} else {
-		parity_generate(geometry->data, geometry->redundant, memory.bytes, memory.data,
-			memory.parity);
-	}
-}
-
-static void compute(struct op *op)
-{
-	if (op->work == OP_CLEAR)
-		return;
-	if (op->work == OP_WRITE)
-		copy_slices(op, FROM_CALLER);
-	if (!is_mirror(op))
-		for (unsigned i = 0; i < op->plan.bands; i++)
-			compute_band(op, &op->plan.band[i]);
-	if (op->work == OP_READ)
-		copy_slices(op, TO_CALLER);
+	prepare(op, op->work == OP_CLEAR ? op->kind : IO_WRITE, columns);
 }
 
 /* --- the phases ------------------------------------------------------------------------------ */
@@ -475,15 +425,104 @@ static void op_plan(struct op *op, bool fed);
 static void op_read(struct op *op)
 {
 	set_state(op, OP_READING);
-	issue(op, IO_READ, op->work == OP_CLEAR ? 0 : op->plan.reads);
+	prepare(op, IO_READ, op->work == OP_CLEAR ? 0 : op->plan.reads);
+	issue(op);
+}
+
+/* Whether the op changes what the array holds. Rebuilding and repairing do not: they write what the
+ * other columns say already. */
+static bool op_changes_data(const struct op *op)
+{
+	return op->work == OP_WRITE || op->work == OP_CLEAR ||
+	       (op->work == OP_SWEEP && op->sweep->kind == SWEEP_REPAIR);
+}
+
+static void op_write(struct op *op)
+{
+	struct shard *shard = op->shard;
+	const struct geometry *geometry = geometry_of(op);
+	uint32_t lost = shard_lost_columns(shard, geometry, op->stripe);
+
+	if (shard->broken || bits_count(lost) > geometry->redundant) {
+		op_finish(op, op->work == OP_READ ? 0 : -EIO);
+		return;
+	}
+	set_state(op, OP_WRITING);
+	if (op_changes_data(op))
+		op->left_out |= shard->lost;
+	op_prepare_writes(op, op->plan.writes & ~lost);
+	if (op->work == OP_SWEEP && op->sweep->kind == SWEEP_REBUILD)
+		only_targets(op);
+	else
+		add_replacements(op);
+	issue(op);
+}
+
+/* Its record is durable, but for members whose loss has to be durable instead: a restart would take
+ * the record for incomplete, and the array for untouched. */
+void op_logged(struct op *op)
+{
+	struct shard *shard = op->shard;
+
+	if (op->log_failed & ~shard->settled && !shard->broken && !MUTANT(log_unsettled)) {
+		list_push_back(&shard->unsettled, &op->link);
+		return;
+	}
+	op_write(op);
+}
+
+void op_fail(struct op *op)
+{
+	op_finish(op, -EIO);
+}
+
+/* A record says which members it is on, and a start that finds it on all of them re-does it
+ * there. So
+ * a member may be left out of it only when its loss is durable: otherwise the start would take the
+ * member for one in sync that had nothing to do with the write. */
+void op_log(struct op *op)
+{
+	struct shard *shard = op->shard;
+
+	if (shard->broken)
+		op_fail(op);
+	else if (shard->lost & ~shard->settled && !MUTANT(log_left_out))
+		list_push_back(&shard->unsettled, &op->link);
+	else
+		log_add(op);
+}
+
+void op_intended(struct op *op)
+{
+	if (log_is_on(op->shard)) {
+		set_state(op, OP_LOGGING);
+		op_log(op);
+	} else {
+		op_write(op);
+	}
+}
+
+/* A copy that differs and is left out must not be back after a crash, when what this read answers
+ * has been seen. */
+static bool rests_on_loss(const struct op *op)
+{
+	const struct shard *shard = op->shard;
+
+	return op->work == OP_READ && is_mirror(op) && intent_is_dirty(shard, op->stripe) &&
+	       shard->lost & ~shard->settled && !shard->broken && !MUTANT(mirror_unsettled);
+}
+
+static void wait_for_loss(struct op *op)
+{
+	op->left_out = op->shard->lost;
+	set_state(op, OP_UNSETTLED);
+	list_push_back(&op->shard->unsettled, &op->link);
 }
 
 /* All reads are done. */
 static void op_run(struct op *op)
 {
 	struct shard *shard = op->shard;
-	const struct geometry *geometry = geometry_of(op);
-	uint32_t lost;
 
 	if (op->read_errors) {
 		op->avoid |= op->read_errors;
@@ -494,19 +533,32 @@ static void op_run(struct op *op)
 		op_plan(op, false);
 		return;
 	}
-	lost = shard_lost_columns(shard, geometry, op->stripe);
-	if (op->work != OP_READ && bits_count(lost) > geometry->redundant) {
-		op_finish(op, -EIO);
-		return;
-	}
-	compute(op);
-	if (op->work == OP_READ) {
+	if (op->sweep)
+		op_compute_sweep(op);
+	else
+		op_compute(op);
+	if (!op->plan.writes && rests_on_loss(op)) {
+		wait_for_loss(op);
+	} else if (!op->plan.writes) {
 		op_finish(op, 0);
-		return;
+	} else if (!op_changes_data(op)) {
+		op_write(op);
+	} else if (intent_begin(op)) {
+		op_intended(op);
+	} else {
+		set_state(op, OP_INTENDING);
 	}
-	set_state(op, OP_WRITING);
-	op->left_out |= shard->lost;
-	issue(op, op->work == OP_CLEAR ? op->kind : IO_WRITE, op->plan.writes & ~lost);
+}
+
+/* What could not be read has been written anew: does it read now? */
+static void op_verify(struct op *op)
+{
+	uint32_t lost = shard_lost_columns(op->shard, geometry_of(op), op->stripe);
+
+	op->shard->counters.repairs += bits_count(op->repairs) * (op->plan.end - op->plan.row);
+	set_state(op, OP_VERIFYING);
+	prepare(op, IO_READ, op->repairs & op->avoid & ~lost);
+	issue(op);
 }
 
 /* All writes are done. */
@@ -514,13 +566,23 @@ static void op_written(struct op *op)
 {
 	struct shard *shard = op->shard;
 
+	if (rests_on_loss(op)) {
+		wait_for_loss(op);
+		return;
+	}
+	if (op->work == OP_READ) {
+		op_verify(op);
+		return;
+	}
 	if (bits_count(op->left_out) > geometry_of(op)->redundant)
 		op->status = -EIO;
-	if (op->left_out & ~shard->settled) {
+	if (op->left_out & ~shard->settled && !shard->broken) {
 		set_state(op, OP_UNSETTLED);
 		list_push_back(&shard->unsettled, &op->link);
 		return;
 	}
+	if (op->left_out & ~shard->settled)
+		op->status = -EIO;
 	op_finish(op, op->status);
 }
 
@@ -528,7 +590,7 @@ static void op_written(struct op *op)
  * not overtake them, or a large op would wait for ever. */
 static void op_plan(struct op *op, bool fed)
 {
-	int error = make_plan(op);
+	int error = op_make_plan(op);
 
 	if (error) {
 		op_finish(op, error == -ECANCELED ? 0 : error);
@@ -544,9 +606,14 @@ static void op_lock(struct op *op)
 {
 	struct plan_input input;
 
-	plan_input(op, &input);
-	plan_bands(&input, &op->plan);
-	assert(op->plan.bands);
+	if (op->sweep) {
+		op->plan.row = op->row_first;
+		op->plan.end = op->row_end;
+	} else {
+		op_plan_input(op, &input);
+		plan_bands(&input, &op->plan);
+		assert(op->plan.bands);
+	}
 	if (stripe_lock(&op->shard->stripes, op))
 		op_plan(op, false);
 	else
@@ -555,15 +622,24 @@ static void op_lock(struct op *op)
 
 void op_settled(struct shard *shard)
 {
-	struct list_node *node, *after;
+	struct list waiting;
+	struct list_node *node;
 
-	list_for_each_safe (node, after, &shard->unsettled) {
+	list_init(&waiting);
+	list_append_all(&waiting, &shard->unsettled);
+	while ((node = list_pop_front(&waiting))) {
 		struct op *op = container_of(node, struct op, link);
 
-		if (op->left_out & ~shard->settled)
-			continue;
-		list_remove(&op->link);
-		op_finish(op, op->status);
+		if (op->state == OP_LOGGING && op->logged)
+			op_logged(op);
+		else if (op->state == OP_LOGGING)
+			op_log(op);
+		else if (!(op->left_out & ~shard->settled))
+			op_finish(op, op->status);
+		else if (shard->broken)
+			op_finish(op, -EIO);
+		else
+			list_push_back(&shard->unsettled, &op->link);
 	}
 }
 
@@ -599,6 +675,11 @@ unsigned op_continue(struct shard *shard)
 		list_append_all(&opless, &shard->opless);
 	for (; (node = list_pop_front(&opless)); work++)
 		op_take(shard, container_of(node, struct slice, link));
+	while (!shard->paused && !list_empty(&shard->ops) &&
+		(node = list_pop_front(&shard->sweeps))) {
+		op_sweep(shard, container_of(node, struct sweep_op, link));
+		work++;
+	}
 	list_init(&gathered);
 	list_append_all(&gathered, &shard->gathering);
 	for (; (node = list_pop_front(&gathered)); work++)

@@ -172,6 +172,78 @@ int plan_read(const struct plan_input *input, struct plan *plan)
 	return 0;
 }
 
+/* One band of whole rows. */
+static struct plan_band *whole_rows(const struct plan_input *input, struct plan *plan)
+{
+	*plan = (struct plan){.bands = 1, .row = input->row_first, .end = input->row_end};
+	plan->band[0] = (struct plan_band){
+		.recipe = RECIPE_RECOVER, .row = input->row_first, .end = input->row_end};
+	return &plan->band[0];
+}
+
+static uint32_t all_columns(const struct plan_input *input)
+{
+	return bits_below(input->data + input->redundant);
+}
+
+int plan_rebuild(
+	const struct plan_input *input, uint32_t targets, uint32_t copies, struct plan *plan)
+{
+	struct plan_band *band = whole_rows(input, plan);
+
+	if (!targets && !(copies & input->unreadable)) {
+		band->recipe = RECIPE_FETCH;
+		band->reads = copies;
+	} else if (input->mirror) {
+		band->reads = lowest_bits(all_columns(input) & ~input->unreadable, 1);
+		if (!band->reads)
+			return -EIO;
+	} else if (!recovery_reads(input, &band->reads, &band->recovers)) {
+		return -EIO;
+	}
+	band->writes = (targets | copies) & ~input->unwritable;
+	add_up(plan);
+	return 0;
+}
+
+int plan_resync(const struct plan_input *input, struct plan *plan)
+{
+	struct plan_band *band = whole_rows(input, plan);
+
+	band->recipe = RECIPE_REWRITE;
+	if (input->mirror) {
+		band->reads = lowest_bits(all_columns(input) & ~input->unreadable, 1);
+		if (!band->reads)
+			return -EIO;
+		band->writes = all_columns(input) & ~input->unwritable & ~band->reads;
+	} else {
+		struct plan_input known = *input;
+
+		/* With data missing, what the first parities say is what it is from now on. */
+		known.dirty = false;
+		if (!recovery_reads(&known, &band->reads, &band->recovers))
+			return -EIO;
+		band->writes = redundant_columns(input) & ~input->unwritable;
+	}
+	add_up(plan);
+	return 0;
+}
+
+int plan_check(const struct plan_input *input, struct plan *plan)
+{
+	struct plan_band *band = whole_rows(input, plan);
+
+	band->recipe = RECIPE_FETCH;
+	band->reads = all_columns(input) & ~input->unreadable;
+	band->recovers = input->mirror ? 0 : data_columns(input) & input->unreadable;
+	if (!band->reads ||
+		(band->recovers && bits_count(band->recovers) >
+					   bits_count(redundant_columns(input) & band->reads)))
+		return -EIO;
+	add_up(plan);
+	return 0;
+}
+
 const char *recipe_name(enum recipe recipe)
 {
 	static const char *const names[] = {"REWRITE", "MODIFY", "RECOVER", "FETCH"};

@@ -70,6 +70,23 @@ int plan_write(const struct plan_input *input, struct plan *plan);
 /* A plan that reads them. 0; -EIO: a touched column is lost and cannot be recovered. */
 int plan_read(const struct plan_input *input, struct plan *plan);
 
+/*
+ * Plans of a sweep over whole rows [row_first, row_end); first and end are not looked at.
+ *
+ * Rebuild: recovers and writes the columns in `targets`, which are unreadable, and reads and writes
+ * those in `copies`, which go to another drive. -EIO: more is
+ * unreadable than can be recovered, or the stripe is dirty and data would have to be.
+ * Resync: computes all redundant columns from the data; data that cannot be read is what the first
+ * parities say, right or wrong. A mirror is copied from its lowest readable column. -EIO: too
+ * much is missing.
+ * Check: reads all columns that can be read, and recovers the other data columns; nothing is
+ * written yet. -EIO: they cannot be recovered.
+ */
+int plan_rebuild(
+	const struct plan_input *input, uint32_t targets, uint32_t copies, struct plan *plan);
+int plan_resync(const struct plan_input *input, struct plan *plan);
+int plan_check(const struct plan_input *input, struct plan *plan);
+
 const char *recipe_name(enum recipe recipe);
 
 #endif

@@ -21,10 +21,31 @@ static void request_put(struct request *request)
 	assert(request->pending);
 	if (--request->pending)
 		return;
+	/* A flush vouches for what was written before it, also where a member was left out: that
+	 * member's loss has to be durable first. */
+	if (io->kind == IO_FLUSH && shard->lost & ~shard->settled && !shard->broken &&
+		!MUTANT(flush_unsettled)) {
+		request->pending = 1;
+		list_push_back(&shard->unsettled_flushes, &request->link);
+		return;
+	}
+	if (io->kind == IO_FLUSH && shard->broken)
+		request->status = -EIO;
 	list_push_front(&shard->requests, &request->link);
 	shard->requests_busy--;
 	shard->counters.errors += request->status == -EIO;
 	io_complete(io, request->status);
+}
+
+void request_settled(struct shard *shard)
+{
+	struct list waiting;
+	struct list_node *node;
+
+	list_init(&waiting);
+	list_append_all(&waiting, &shard->unsettled_flushes);
+	while ((node = list_pop_front(&waiting)))
+		request_put(container_of(node, struct request, link));
 }
 
 static void slice_returned(struct slice *slice)
@@ -103,9 +124,9 @@ static void direct_done(struct io *io)
 		member_write_error(
 			shard, member, io->kind == IO_FLUSH ? LOSS_FLUSH_ERROR : LOSS_WRITE_ERROR);
 		slice->status = io->status;
-		/* A flush stands as long as enough members are left to hold what was written. */
-		if (io->kind == IO_FLUSH && geometry->redundant &&
-			bits_count(shard->lost) <= geometry->redundant)
+		/* A flush stands as long as enough members are left to hold what was written. If it
+		 * was one too many, the array breaks, and the flush fails then. */
+		if (io->kind == IO_FLUSH && geometry->redundant)
 			slice->status = 0;
 		slice_returned(slice);
 	}
@@ -114,7 +135,8 @@ static void direct_done(struct io *io)
 /* Reads spread over the copies of a mirror by stripe, so that a sequential stream stays on one. */
 static unsigned pick_copy(const struct shard *shard, uint64_t stripe)
 {
-	uint32_t live = bits_below(shard->array->geometry.members) & ~shard->lost;
+	uint32_t live =
+		bits_below(shard->array->geometry.members) & ~shard_unreadable(shard, stripe);
 	unsigned skip = live ? (unsigned)(stripe % bits_count(live)) : 0, column = 0;
 
 	bits_for_each (column, live)
@@ -168,19 +190,21 @@ static bool is_direct(const struct request *request, uint64_t stripe, uint32_t f
 {
 	const struct shard *shard = request->shard;
 	const struct geometry *geometry = &shard->array->geometry;
-	uint32_t lost;
+	uint32_t unreadable;
 
 	if (!geometry->redundant)
 		return true;
 	if (request->io->kind != IO_READ)
 		return false;
-	if (!shard->lost || MUTANT(plan_direct_failed))
+	if (geometry->level->redundancy == REDUNDANCY_MIRROR && intent_is_dirty(shard, stripe))
+		return false;
+	if (!(shard->lost | shard->rebuilding) || MUTANT(plan_direct_failed))
 		return true;
 	if (geometry->level->redundancy == REDUNDANCY_MIRROR)
-		return bits_count(shard->lost) < geometry->members;
-	lost = shard_lost_columns(shard, geometry, stripe);
-	return !(lost & bits_range(first / geometry->chunk_blocks,
-				(end - 1) / geometry->chunk_blocks + 1));
+		return bits_count(shard_unreadable(shard, stripe)) < geometry->members;
+	unreadable = shard_unreadable_columns(shard, geometry, stripe);
+	return !(unreadable & bits_range(first / geometry->chunk_blocks,
+				      (end - 1) / geometry->chunk_blocks + 1));
 }
 
 /* The rows of the window from next_row on, if [first, end) touches it. */

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/bits.h"
 #include "raid/internal.h"
@@ -15,7 +16,9 @@ static unsigned shard_poll(struct poller *poller)
 	struct shard *shard = container_of(poller, struct shard, poller);
 	unsigned work = request_continue(shard);
 
-	return work + op_continue(shard);
+	work += op_continue(shard);
+	work += intent_continue(shard);
+	return work + log_continue(shard);
 }
 
 /* What waits for something waits for a completion, which comes through another poller. */
@@ -24,12 +27,14 @@ static bool shard_arm(struct poller *poller)
 	const struct shard *shard = container_of(poller, struct shard, poller);
 
 	return list_empty(&shard->broken_reads) && list_empty(&shard->gathering) &&
-	       list_empty(&shard->runnable);
+	       list_empty(&shard->runnable) &&
+	       (list_empty(&shard->intent.waiting) || shard->intent.ask.busy) &&
+	       log_may_sleep(shard);
 }
 
 static unsigned op_ios(const struct array *array)
 {
-	return 2 * array->geometry.members;
+	return OP_IOS_PER_MEMBER * array->geometry.members;
 }
 
 size_t shard_bytes(const struct array *array)
@@ -86,6 +91,8 @@ static void init_lists(struct shard *shard)
 		&shard->starved,
 		&shard->unsettled,
 		&shard->broken_reads,
+		&shard->unsettled_flushes,
+		&shard->sweeps,
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++)
@@ -111,13 +118,19 @@ static int stop_on_reactor(void *argument)
 
 static void close_members(struct shard *shard)
 {
-	for (unsigned i = 0; i < shard->array->geometry.members; i++)
+	for (unsigned i = 0; i < shard->array->geometry.members; i++) {
 		if (shard->members[i])
 			blockdev_close_queue(shard->members[i]);
+		if (shard->replacement_queues[i])
+			blockdev_close_queue(shard->replacement_queues[i]);
+	}
 }
 
 static void free_shard(struct shard *shard)
 {
+	log_destroy(shard);
+	intent_destroy(shard);
+	free(shard->unflushed);
 	free(shard->request_pool);
 	free(shard->slice_pool);
 	free(shard->op_pool);
@@ -126,9 +139,57 @@ static void free_shard(struct shard *shard)
 	free(shard);
 }
 
+static int open_replacement(struct shard *shard, unsigned row, struct fail *fail)
+{
+	const struct array *array = shard->array;
+	const struct keeper *keeper = array->keeper;
+	unsigned slot = keeper->superblock.rows[row].replaces - array->first_row;
+	int error;
+
+	if (keeper->superblock.rows[row].state != ROW_REPLACING || !keeper->rows[row].dev ||
+		slot >= array->geometry.members)
+		return 0;
+	error = blockdev_open_queue(
+		keeper->rows[row].dev, shard->reactor, &shard->replacement_queues[slot], fail);
+	if (!error)
+		shard->replacements[slot] = shard->replacement_queues[slot];
+	return error;
+}
+
+/* What the table and the maps say of the members. */
+static int init_members(struct shard *shard, struct fail *fail)
+{
+	const struct array *array = shard->array;
+	const struct keeper *keeper = array->keeper;
+	size_t map_bytes = divide_up(array->regions, 8);
+	int error = 0;
+
+	for (unsigned i = 0; i < array->geometry.members; i++) {
+		const struct superblock_row *row = &keeper->superblock.rows[array->first_row + i];
+
+		if (row->state == ROW_FAILED)
+			shard->lost |= 1u << i;
+		if (row->state == ROW_REBUILDING)
+			shard->rebuilding |= 1u << i;
+		shard->watermark[i] = row->watermark;
+	}
+	shard->settled = shard->announced = shard->lost;
+	for (unsigned row = 0; row < SUPERBLOCK_ROWS && !error; row++)
+		error = open_replacement(shard, row, fail);
+	if (!array->geometry.redundant)
+		return error;
+	for (unsigned kind = 0; kind < MAPS; kind++)
+		memcpy(shard->intent.known[kind], keeper->maps[kind].bits, map_bytes);
+	memcpy(shard->intent.resync, keeper->maps[MAP_DIRTY].bits, map_bytes);
+	for (size_t i = 0; i < map_bytes; i++)
+		shard->intent.resyncing |= shard->intent.resync[i] != 0;
+	return error;
+}
+
 int shard_create(struct array *array, unsigned index, struct fail *fail)
 {
 	struct shard *shard = calloc(1, sizeof(*shard));
+	size_t map_bytes;
 	int error;
 
 	if (!shard)
@@ -138,15 +199,26 @@ int shard_create(struct array *array, unsigned index, struct fail *fail)
 	shard->reactor = reactor_at(array->group, index);
 	shard->poller = (struct poller){.poll = shard_poll, .arm = shard_arm};
 	init_lists(shard);
-	if (fill_pools(shard) || stripe_table_init(&shard->stripes, array->depth)) {
+	map_bytes = divide_up(array->regions, 8);
+	shard->unflushed = calloc(array->geometry.members, map_bytes + 1);
+	if (fill_pools(shard) || stripe_table_init(&shard->stripes, array->depth) ||
+		intent_init(shard) || log_init(shard) || !shard->unflushed) {
 		error = fail_set(fail, ENOMEM, "no memory for array %s", array->config.name);
 		goto free_shard;
 	}
 	for (unsigned i = 0; i < array->geometry.members; i++) {
-		shard->losses[i] = (struct loss){.shard = shard, .member = i};
+		shard->losses[i] = (struct loss){
+			.shard = shard, .member = i, .unflushed = shard->unflushed + i * map_bytes};
 		shard->settles[i] = (struct loss){.shard = shard, .member = i};
+		if (!array->config.member[i])
+			continue;
 		error = blockdev_open_queue(
 			array->config.member[i], shard->reactor, &shard->members[i], fail);
+		if (error)
+			goto close_members;
+	}
+	if (!array->part_count) {
+		error = init_members(shard, fail);
 		if (error)
 			goto close_members;
 	}

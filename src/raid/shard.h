@@ -17,9 +17,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/bits.h"
+#include "base/mutant.h"
 #include "block/blockdev.h"
 #include "raid/array.h"
 #include "raid/geometry.h"
+#include "raid/intent.h"
+#include "raid/log.h"
 #include "raid/member.h"
 #include "raid/plan.h"
 #include "reactor/reactor.h"
@@ -54,7 +58,10 @@ enum op_state {
 	OP_LOCKED_OUT, /* waits for earlier ops on the same rows */
 	OP_STARVED,    /* waits for memory */
 	OP_READING,
+	OP_INTENDING, /* waits for its region's bits to be durable */
+	OP_LOGGING,   /* waits for its record to be durable, or for a loss to be */
 	OP_WRITING,
+	OP_VERIFYING, /* reads again what could not be read and was written anew */
 	OP_UNSETTLED, /* done, but a member that it left out is not known to be lost everywhere */
 	OP_STATES,
 };
@@ -64,13 +71,18 @@ enum op_work {
 	OP_READ,
 	OP_WRITE,
 	OP_CLEAR, /* zeroes or discards whole rows on every column: parity of zeros is zero */
+	OP_SWEEP, /* rebuilds, resyncs, checks or repairs a window */
 };
+
+/* For each member: two runs of adjoining bands, and the same on its replacement. */
+enum { OP_IOS_PER_MEMBER = 4 };
 
 struct op_io {
 	struct io io;
 	struct iovec iov;
 	struct op *op;
 	unsigned column;
+	bool replacement; /* goes to the copy that is to take the slot */
 };
 
 struct op {
@@ -80,7 +92,8 @@ struct op {
 	bool fua, may_unmap;
 	bool exclusive; /* the row lock's mode */
 	struct shard *shard;
-	struct list slices; /* ascending and adjoining */
+	struct list slices;	/* ascending and adjoining */
+	struct sweep_op *sweep; /* SWEEP: for whom; there are no slices then */
 	uint64_t stripe;
 	uint32_t first, end, row_first, row_end; /* as in slice */
 	uint32_t avoid;				 /* columns that were read in vain */
@@ -93,6 +106,12 @@ struct op {
 	/* Per column, from plan.row on: what was on the member (or the parity), and the new
 	 * data. */
 	char *old[RAID_MEMBERS_MAX], *new[RAID_MEMBERS_MAX];
+	uint32_t repairs;     /* READ: columns that could not be read and are written anew */
+	bool intended;	      /* counted in its region */
+	bool logged;	      /* its record is durable: FUA in place is not needed */
+	uint32_t log_members; /* those whose record it is; of them, those that failed to take it: */
+	uint32_t log_failed;
+	unsigned log_turn;
 	struct list_node bucket; /* in the shard's row locks */
 	struct list_node link;	 /* in the list that its state names */
 	unsigned ios_used;
@@ -114,11 +133,23 @@ struct shard {
 	struct blockdev_queue *members[RAID_MEMBERS_MAX];
 
 	uint32_t lost, settled; /* members; raid/member.h */
+	bool broken;	     /* more is lost than the level survives: no writing, no recovering */
+	uint32_t rebuilding; /* members in sync below their watermark only; all writes go there */
+	uint64_t watermark[RAID_MEMBERS_MAX]; /* stripes */
 	struct loss losses[RAID_MEMBERS_MAX];
 	struct loss settles[RAID_MEMBERS_MAX];
+	struct message break_message;
+	uint32_t break_lost;
+	/* Copies that are to take a slot: they get what the slot gets. NULL: none, or lost. */
+	struct blockdev_queue *replacements[RAID_MEMBERS_MAX];
+	struct blockdev_queue *replacement_queues[RAID_MEMBERS_MAX]; /* the same, also when lost */
 	/* Home's shard only. */
 	uint32_t announced;
 	unsigned acks[RAID_MEMBERS_MAX];
+	bool breaking; /* `broken` has been announced */
+
+	struct shard_intent intent;
+	struct shard_log log;
 
 	struct stripe_table stripes;
 	struct list requests, slices, ops; /* free ones */
@@ -130,12 +161,15 @@ struct shard {
 	struct list starved;	  /* of struct op */
 	struct list unsettled;	  /* of struct op */
 	struct list broken_reads; /* of struct slice: direct reads that failed */
+	struct list unsettled_flushes; /* of struct request: a loss is not yet known everywhere */
+	struct list sweeps;	       /* of struct sweep_op: waits for an op */
 	bool paused;
 	unsigned requests_busy, ops_busy;
 
 	struct array_counters counters;
 	struct member_counters member_counters[RAID_MEMBERS_MAX];
 
+	uint8_t *unflushed; /* of the losses */
 	void *request_pool, *slice_pool, *op_pool, *op_io_pool;
 };
 
@@ -146,10 +180,49 @@ static inline uint32_t shard_lost_columns(
 	return shard->lost ? geometry_columns(geometry, stripe, shard->lost) : 0;
 }
 
+/* The one judge of readability (FAULTS.md, I2): members that hold nothing to rely on in the stripe,
+ * being lost or not yet rebuilt. */
+static inline uint32_t shard_unreadable(const struct shard *shard, uint64_t stripe)
+{
+	uint32_t unreadable = shard->lost;
+	unsigned member;
+
+	if (MUTANT(rebuild_read_early))
+		return unreadable;
+	bits_for_each (member, shard->rebuilding)
+		if (stripe >= shard->watermark[member])
+			unreadable |= 1u << member;
+	return unreadable;
+}
+
+static inline uint32_t shard_unreadable_columns(
+	const struct shard *shard, const struct geometry *geometry, uint64_t stripe)
+{
+	return shard->lost | shard->rebuilding
+		       ? geometry_columns(geometry, stripe, shard_unreadable(shard, stripe))
+		       : 0;
+}
+
+/* A part of a sweep: one window of one stripe. Whoever sweeps owns it and waits for done(). */
+struct sweep_op {
+	struct message message;		      /* to the owner's shard */
+	void (*done)(struct sweep_op *sweep); /* on the owner */
+	unsigned index;			      /* among the owner's of this struct */
+	struct array *array;		      /* a plain one */
+	enum sweep_kind kind;
+	uint64_t stripe;
+	uint32_t row_first, row_end;
+	int status;
+	uint32_t mismatches, located, repaired; /* rows */
+	struct list_node link;
+};
+
 /* raid/request.c */
 void request_submit(struct blockdev_queue *queue, struct io *io);
 /* Gives io's that wait, requests and slices what has become free; returns how much was done. */
 unsigned request_continue(struct shard *shard);
+/* Flushes that waited for a loss to be settled. */
+void request_settled(struct shard *shard);
 /* The slice is done; from the shard that carried it out. */
 void slice_complete(struct slice *slice, int status);
 
@@ -158,8 +231,33 @@ void slice_complete(struct slice *slice, int status);
 void op_take(struct shard *shard, struct slice *slice);
 /* Starts what gathered in this turn and what need not wait any longer. */
 unsigned op_continue(struct shard *shard);
-/* Finishes ops that waited for a loss to be settled. */
+/* Goes on with ops that waited for a loss to be settled, or for the array to break. */
 void op_settled(struct shard *shard);
+/* The op cannot be carried out: the array is broken. */
+void op_fail(struct op *op);
+/* The op's bits are durable. */
+void op_intended(struct op *op);
+/* The op is to be logged, as soon as there is room and no loss is in the way. */
+void op_log(struct op *op);
+/* The op's record is durable on all members but log_failed. */
+void op_logged(struct op *op);
+/* On the owner of the stripe. */
+void op_sweep(struct shard *shard, struct sweep_op *sweep);
+
+/* Makes op->ios what writes the planned rows of the columns; nothing is submitted. */
+void op_prepare_writes(struct op *op, uint32_t columns);
+
+/* raid/op_plan.c */
+/* What a plan of the op is made from. */
+void op_plan_input(const struct op *op, struct plan_input *input);
+/* Decides what to do. 0; -EIO: it cannot be done; -ECANCELED: nothing need be done. */
+int op_make_plan(struct op *op);
+
+/* raid/compute.c */
+/* Copies, recovers and computes, from what was read to what is to be written. */
+void op_compute(struct op *op);
+/* Decides what a sweep writes, from what it read. */
+void op_compute_sweep(struct op *op);
 
 /* raid/stripe.c */
 int stripe_table_init(struct stripe_table *table, unsigned ops);

@@ -33,6 +33,8 @@ struct reactor_group {
 	enum reactor_idle idle;
 	/* How reactor_call() waits for the call to have run. */
 	int (*call)(struct reactor *reactor, int (*function)(void *), void *argument);
+	/* reactor_yield() */
+	void (*yield)(struct reactor_group *group);
 };
 
 extern _Thread_local struct reactor *reactor_current;

@@ -201,6 +201,12 @@ int reactor_call_all(struct reactor_group *group, int (*function)(void *argument
 	return result;
 }
 
+void reactor_yield(struct reactor_group *group)
+{
+	assert(!reactor_current);
+	group->yield(group);
+}
+
 int reactor_watch(struct reactor *reactor, int fd)
 {
 	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = fd};

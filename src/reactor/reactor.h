@@ -100,6 +100,10 @@ int reactor_call(struct reactor *reactor, int (*function)(void *argument), void 
 /* The same on every reactor of the group in turn; stops at the first non-zero result. */
 int reactor_call_all(struct reactor_group *group, int (*function)(void *argument), void *argument);
 
+/* For a control thread that waits for something which a reactor does: lets some time pass. In
+ * simulation that is what moves the reactors on. */
+void reactor_yield(struct reactor_group *group);
+
 /* Copies the usage counters. From any thread; a slightly old answer is possible. */
 void reactor_usage(const struct reactor *reactor, struct reactor_usage *usage);
 

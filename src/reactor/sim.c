@@ -12,6 +12,7 @@ struct sim_group {
 	struct reactor_group group;
 	struct random random;
 	unsigned delay_per_thousand; /* turns in which a reactor does not look at its mailbox */
+	unsigned hurry_per_thousand;
 	uint64_t now_ns;
 	unsigned quiet_turns; /* since anything was done */
 };
@@ -56,6 +57,8 @@ bool reactor_sim_step(struct reactor_group *group)
 {
 	struct sim_group *sim = sim_of(group);
 
+	if (sim->hurry_per_thousand && random_chance(&sim->random, sim->hurry_per_thousand))
+		advance_clock(sim);
 	if (sim->quiet_turns >= group->count) {
 		sim->quiet_turns = 0;
 		/* Every reactor was quiet: look at each once more, in order, then move the
@@ -106,6 +109,14 @@ static int call_and_step(struct reactor *reactor, int (*function)(void *), void 
 	return call.result;
 }
 
+static void step_once(struct reactor_group *group)
+{
+	bool more = reactor_sim_step(group);
+
+	assert(more); /* or whoever waits would wait for ever */
+	(void)more;
+}
+
 struct reactor_group *reactor_sim_create(unsigned reactors, uint64_t seed)
 {
 	struct sim_group *sim = calloc(1, sizeof(*sim));
@@ -114,6 +125,7 @@ struct reactor_group *reactor_sim_create(unsigned reactors, uint64_t seed)
 	sim->random.state = seed;
 	sim->delay_per_thousand = (unsigned)random_below(&sim->random, 980);
 	sim->group.call = call_and_step;
+	sim->group.yield = step_once;
 	for (unsigned i = 0; i < reactors; i++) {
 		struct reactor *reactor = aligned_alloc(64, align_up(sizeof(*reactor), 64));
 
@@ -131,6 +143,25 @@ void reactor_sim_destroy(struct reactor_group *group)
 		free(group->reactors[i]);
 	}
 	free(sim_of(group));
+}
+
+void reactor_sim_hurry(struct reactor_group *group, unsigned per_thousand)
+{
+	sim_of(group)->hurry_per_thousand = per_thousand;
+}
+
+struct reactor *reactor_sim_leave(void)
+{
+	struct reactor *reactor = reactor_current;
+
+	reactor_current = NULL;
+	return reactor;
+}
+
+void reactor_sim_return(struct reactor *reactor)
+{
+	assert(!reactor_current);
+	reactor_current = reactor;
 }
 
 uint64_t reactor_sim_now_ns(const struct reactor_group *group)

@@ -25,6 +25,15 @@ bool reactor_sim_step(struct reactor_group *group);
 /* Steps until *flag, or until nothing more happens. Returns *flag. */
 bool reactor_sim_until(struct reactor_group *group, const bool *flag);
 
+/* In so many of a thousand steps the clock moves although there is something to do: drives that are
+ * slow, as it were. */
+void reactor_sim_hurry(struct reactor_group *group, unsigned per_thousand);
+
+/* Between these two another group may be stepped, although a reactor of this one is in the midst of
+ * its turn: what a crash at that moment would leave is recovered there. */
+struct reactor *reactor_sim_leave(void);
+void reactor_sim_return(struct reactor *reactor);
+
 uint64_t reactor_sim_now_ns(const struct reactor_group *group);
 
 #endif

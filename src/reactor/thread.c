@@ -169,6 +169,14 @@ static int call_and_wait(struct reactor *reactor, int (*function)(void *), void 
 	return call.result;
 }
 
+enum { YIELD_US = 30 };
+
+static void sleep_shortly(struct reactor_group *group)
+{
+	(void)group;
+	usleep(YIELD_US);
+}
+
 static int stop_reactor(void *argument)
 {
 	struct reactor *reactor = argument;
@@ -249,6 +257,7 @@ int reactor_group_start(struct reactor_group **group, const struct cpumask *core
 		return fail_set(fail, ENOMEM, "no memory for the reactors");
 	(*group)->idle = idle;
 	(*group)->call = call_and_wait;
+	(*group)->yield = sleep_shortly;
 	for (unsigned core = cpumask_next(cores, 0); core < CPUMASK_CORES;
 		core = cpumask_next(cores, core + 1)) {
 		error = reactor_create(*group, core, fail);

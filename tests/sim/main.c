@@ -1,164 +1,184 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sim: many seeded lives of arrays, and the proof that the simulation would notice mistakes.
+ * sim: simulated arrays that live, crash and recover; and proof that it would notice mistakes.
  *
- *	sim [--runs N] [--seed S] [--level L] [--jobs J]
- *		lives S to S+N-1; each must be right
- *	sim --mutants [--runs N]
- *		every deliberate fault must be noticed within N lives (a -Dmutants=true build)
- *	sim --mutant NAME ...
- *		lives under one fault
+ *	sim --lives N        N random lives; each must be right
+ *	sim --states N       random lives with crashes, until N states were recovered from
+ *	sim --exhaustive     all short sequences of operations, a crash at every command of a drive;
+ *	                     --samples M: states at each crash, at most (64); --seconds T: no longer
+ *	sim --memory N       N arrays in which each allocation fails
+ *	sim --mutants        every deliberate fault must be noticed (a -Dmutants=true build),
+ *	                     and every defect of a drive's firmware
  *
- * Exit status: 0 all as expected, 1 not, 2 usage.
+ *	--seed S             the first seed, or case (1); a seed is one run, to the bit
+ *	--count N            so many seeds
+ *	--level L, --consistency C, --jobs J, --mutant NAME
+ *
+ * The last line has the figures. Exit status: 0 all as expected, 1 not, 2 usage.
  */
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/mutant.h"
-#include "raid_run.h"
+#include "drive.h"
+#include "exhaustive.h"
+#include "jobs.h"
+#include "life.h"
+#include "memory_loss.h"
 
-/* A life takes a millisecond; one that hangs is ended by SIGALRM, and counts as wrong. */
-enum { JOBS_MAX = 64, REPEAT_EVERY = 1000, LIFE_SECONDS_MAX = 20 };
+enum { MUTANT_SECONDS_MAX = 60, SAMPLES_DEFAULT = 64 };
 
-struct totals {
-	uint64_t runs, requests, losses, errors, wrong;
-};
+enum mode { MODE_LIVES, MODE_STATES, MODE_EXHAUSTIVE, MODE_MEMORY, MODE_MUTANTS };
 
 struct options {
-	uint64_t runs, seed;
-	unsigned jobs;
-	const char *level;
+	enum mode mode;
+	struct jobs jobs;
+	struct life_options life;
+	unsigned samples;
 };
 
-static void report(const struct raid_run *run)
+static void run_life(uint64_t number, const void *argument)
 {
-	printf("seed %" PRIu64 ": WRONG: %s (%s)\n", run->seed, run->what, run->setting);
-	fflush(stdout);
+	const struct options *options = argument;
+
+	life_run(number, &options->life);
 }
 
-/* Every so often a seed is run twice: the two must be the same to the last event. */
-static void check_repeats(const struct raid_run *first, const char *level, struct totals *totals)
+static void run_case(uint64_t number, const void *argument)
 {
-	struct raid_run again;
+	const struct options *options = argument;
 
-	raid_run(&again, first->seed, level);
-	if (again.trace == first->trace)
-		return;
-	printf("seed %" PRIu64 ": WRONG: two runs of one seed differ\n", first->seed);
-	totals->wrong++;
+	exhaustive_run(number, options->samples);
 }
 
-static void run_share(const struct options *options, unsigned job, struct totals *totals)
+static void run_memory(uint64_t number, const void *argument)
 {
-	raid_run_prepare();
-	for (uint64_t i = job; i < options->runs && !totals->wrong; i += options->jobs) {
-		struct raid_run run;
+	(void)argument;
+	memory_loss_run(number);
+}
 
-		alarm(LIFE_SECONDS_MAX);
-		raid_run(&run, options->seed + i, options->level);
-		totals->runs++;
-		totals->requests += run.requests;
-		totals->losses += run.losses;
-		totals->errors += run.errors;
-		if (run.wrong) {
-			totals->wrong++;
-			report(&run);
-		} else if (i / options->jobs % REPEAT_EVERY == 0) {
-			check_repeats(&run, options->level, totals);
-		}
+static void describe(const struct options *options, const char *mode)
+{
+	snprintf(run.command, sizeof(run.command), "%s --count 1 --jobs 1%s%s%s%s", mode,
+		options->life.level ? " --level " : "",
+		options->life.level ? options->life.level : "",
+		options->life.consistency ? " --consistency " : "",
+		options->life.consistency ? options->life.consistency : "");
+}
+
+static int say_figures(const char *what, const struct run_counts *sum, unsigned wrong, double took)
+{
+	printf("sim %s: %" PRIu64 " lives, %" PRIu64 " requests, %" PRIu64
+	       " member losses, %" PRIu64 " sweeps, %" PRIu64 " restarts, %" PRIu64
+	       " crash states (%" PRIu64
+	       " refused as documented), %.1f s, %.0f lives and %.0f states per hour, %u wrong\n",
+		what, sum->lives, sum->requests, sum->losses, sum->sweeps, sum->restarts,
+		sum->states, sum->refused, took, (double)sum->lives / took * 3600,
+		(double)sum->states / took * 3600, wrong);
+	return wrong ? 1 : 0;
+}
+
+static int run_mode(struct options *options)
+{
+	static const char *const names[] = {
+		"--lives 1", "--states 1000000", "--exhaustive", "--memory 1"};
+	static const char *const titles[] = {"lives", "states", "exhaustive", "memory"};
+	struct run_counts sum;
+	double start = seconds_now();
+	unsigned wrong;
+
+	describe(options, names[options->mode]);
+	options->jobs.run = options->mode == MODE_EXHAUSTIVE ? run_case
+			    : options->mode == MODE_MEMORY   ? run_memory
+							     : run_life;
+	options->jobs.argument = options;
+	options->life.crashes = options->mode == MODE_STATES;
+	options->jobs.repeat = options->mode == MODE_LIVES || options->mode == MODE_STATES;
+	if (options->mode == MODE_EXHAUSTIVE && options->jobs.count > exhaustive_cases())
+		options->jobs.count = exhaustive_cases();
+	wrong = jobs_run(&options->jobs, &sum);
+	if (options->mode == MODE_EXHAUSTIVE)
+		printf("%" PRIu64 " cases, at most %u states at each crash\n", sum.lives,
+			options->samples);
+	return say_figures(titles[options->mode], &sum, wrong, seconds_now() - start);
+}
+
+/* --- mutants ---------------------------------------------------------------------------------- */
+
+/* Whatever may notice it: a life, one with crashes, a case. */
+static void run_any(uint64_t number, const void *argument)
+{
+	struct options options = *(const struct options *)argument;
+
+	options.life.crashes = number % 4 != 0;
+	if (number % 4 == 3) {
+		describe(&options, "--exhaustive --samples 4");
+		exhaustive_run(number, 4);
+	} else {
+		describe(&options, number % 4 ? "--states 1000000" : "--lives 1");
+		life_run(number, &options.life);
 	}
 }
 
-/* Each job is a process of its own. Returns the number of wrong lives and dead processes. */
-static uint64_t run_all(const struct options *options, struct totals *sum)
+/* Its process may also die of an assertion or hang: that is a find too. */
+static bool is_noticed(struct options *options, const char *name, const char *text)
 {
-	struct totals *shares = mmap(NULL, JOBS_MAX * sizeof(*shares), PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pid_t pids[JOBS_MAX];
-	int status;
+	struct run_counts sum;
+	double start = seconds_now();
+	unsigned wrong;
 
-	if (shares == MAP_FAILED)
-		abort();
-	fflush(stdout);
-	for (unsigned i = 0; i < options->jobs; i++) {
-		pids[i] = fork();
-		if (!pids[i]) {
-			run_share(options, i, &shares[i]);
-			_exit(0);
-		}
-	}
-	*sum = (struct totals){0};
-	for (unsigned i = 0; i < options->jobs; i++) {
-		waitpid(pids[i], &status, 0);
-		sum->runs += shares[i].runs;
-		sum->requests += shares[i].requests;
-		sum->losses += shares[i].losses;
-		sum->errors += shares[i].errors;
-		sum->wrong += shares[i].wrong + (status != 0);
-	}
-	munmap(shares, JOBS_MAX * sizeof(*shares));
-	return sum->wrong;
+	options->jobs.run = run_any;
+	options->jobs.argument = options;
+	options->jobs.seconds = MUTANT_SECONDS_MAX;
+	wrong = jobs_run(&options->jobs, &sum);
+	printf("%-8s %-28s after %6" PRIu64 " lives, %7" PRIu64 " states, %5.1f s  %s\n",
+		wrong ? "killed" : "SURVIVED", name, sum.lives, sum.states, seconds_now() - start,
+		text);
+	return wrong;
 }
 
-static double seconds(void)
+static int run_mutants(struct options *options)
 {
-	struct timespec now;
+	unsigned killed = 0, tried = 0;
+	double start = seconds_now();
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static int run_lives(const struct options *options)
-{
-	struct totals sum;
-	double start = seconds(), took;
-
-	run_all(options, &sum);
-	took = seconds() - start;
-	printf("sim: %" PRIu64 " lives, %" PRIu64 " requests, %" PRIu64 " member losses, %" PRIu64
-	       " expected errors, %.1f s, %.0f lives per hour, %" PRIu64 " wrong\n",
-		sum.runs, sum.requests, sum.losses, sum.errors, took,
-		(double)sum.runs / took * 3600, sum.wrong);
-	return sum.wrong ? 1 : 0;
-}
-
+	for (drive_defect = DEFECT_NONE + 1; drive_defect < DEFECTS; drive_defect++, tried++)
+		killed += is_noticed(options, drive_defect_name(drive_defect), "(of a drive)");
+	drive_defect = DEFECT_NONE;
 #ifdef BRAID_MUTANTS
-static enum mutant find_mutant(const char *name)
+	for (enum mutant i = MUTANT_NONE + 1; i < MUTANT_COUNT; i++, tried++) {
+		mutant_active = i;
+		killed += is_noticed(options, mutant_name(i), mutant_text(i));
+	}
+#else
+	printf("this build has no mutants: configure with -Dmutants=true\n");
+	tried++;
+#endif
+	printf("sim mutants: %u killed of %u tried, %.1f s\n", killed, tried,
+		seconds_now() - start);
+	return killed == tried ? 0 : 1;
+}
+
+static void activate(const char *name)
 {
 	for (enum mutant i = 0; i < MUTANT_COUNT; i++)
-		if (!strcmp(mutant_name(i), name))
-			return i;
-	fprintf(stderr, "there is no mutant '%s'\n", name);
+		if (!strcmp(mutant_name(i), name)) {
+#ifdef BRAID_MUTANTS
+			mutant_active = i;
+			return;
+#endif
+		}
+	for (drive_defect = 0; drive_defect < DEFECTS; drive_defect++)
+		if (!strcmp(drive_defect_name(drive_defect), name))
+			return;
+	fprintf(stderr, "this build has no mutant '%s'\n", name);
 	exit(2);
 }
 
-/* A mutant's process may also die of an assertion or hang: that is a find too. */
-static int run_mutants(const struct options *options)
-{
-	unsigned killed = 0;
-
-	for (enum mutant i = MUTANT_NONE + 1; i < MUTANT_COUNT; i++) {
-		struct totals sum;
-		double start = seconds();
-
-		mutant_active = i;
-		run_all(options, &sum);
-		printf("%-8s %-22s after %7" PRIu64 " lives, %5.1f s  %s\n",
-			sum.wrong ? "killed" : "SURVIVED", mutant_name(i), sum.runs,
-			seconds() - start, mutant_text(i));
-		killed += sum.wrong != 0;
-	}
-	printf("mutants: %u killed of %u tried\n", killed, MUTANT_COUNT - 1);
-	return killed == MUTANT_COUNT - 1 ? 0 : 1;
-}
-#endif
+/* --- the command line ------------------------------------------------------------------------- */
 
 static uint64_t number(const char *text)
 {
@@ -172,48 +192,83 @@ static uint64_t number(const char *text)
 	return value;
 }
 
+static const struct option long_options[] = {
+	{"lives", required_argument, NULL, 'n'},
+	{"states", required_argument, NULL, 'S'},
+	{"exhaustive", no_argument, NULL, 'x'},
+	{"memory", required_argument, NULL, 'o'},
+	{"mutants", no_argument, NULL, 'M'},
+	{"samples", required_argument, NULL, 'p'},
+	{"seconds", required_argument, NULL, 't'},
+	{"seed", required_argument, NULL, 's'},
+	{"count", required_argument, NULL, 'c'},
+	{"jobs", required_argument, NULL, 'j'},
+	{"level", required_argument, NULL, 'l'},
+	{"consistency", required_argument, NULL, 'y'},
+	{"mutant", required_argument, NULL, 'm'},
+	{NULL, 0, NULL, 0},
+};
+
+static bool take(struct options *options, int option, const char *value)
+{
+	switch (option) {
+	case 'n':
+		options->mode = MODE_LIVES;
+		options->jobs.count = number(value);
+		return true;
+	case 'S':
+		options->mode = MODE_STATES;
+		options->jobs.states = number(value);
+		return true;
+	case 'x':
+		options->mode = MODE_EXHAUSTIVE;
+		return true;
+	case 'o':
+		options->mode = MODE_MEMORY;
+		options->jobs.count = number(value);
+		return true;
+	case 'M':
+		options->mode = MODE_MUTANTS;
+		return true;
+	case 'p':
+		options->samples = (unsigned)number(value);
+		return true;
+	case 't':
+		options->jobs.seconds = (unsigned)number(value);
+		return true;
+	case 's':
+		options->jobs.first = number(value);
+		return true;
+	case 'c':
+		options->jobs.count = number(value);
+		return true;
+	case 'j':
+		options->jobs.jobs = (unsigned)number(value);
+		return true;
+	case 'l':
+		options->life.level = value;
+		return true;
+	case 'y':
+		options->life.consistency = value;
+		return true;
+	case 'm':
+		activate(value);
+		return true;
+	}
+	return false;
+}
+
 int main(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-		{"runs", required_argument, NULL, 'n'},
-		{"seed", required_argument, NULL, 's'},
-		{"jobs", required_argument, NULL, 'j'},
-		{"level", required_argument, NULL, 'l'},
-		{"mutants", no_argument, NULL, 'M'},
-		{"mutant", required_argument, NULL, 'm'},
-		{NULL, 0, NULL, 0},
-	};
-	struct options options = {.runs = 20000, .seed = 1, .jobs = 2};
-	bool mutants = false;
+	struct options options = {.mode = MODE_LIVES,
+		.jobs = {.jobs = 2, .first = 1, .count = UINT64_MAX / 2},
+		.samples = SAMPLES_DEFAULT};
 	int option;
 
-	while ((option = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
-		if (option == 'n')
-			options.runs = number(optarg);
-		else if (option == 's')
-			options.seed = number(optarg);
-		else if (option == 'j')
-			options.jobs = (unsigned)number(optarg);
-		else if (option == 'l')
-			options.level = optarg;
-		else if (option == 'M')
-			mutants = true;
-#ifdef BRAID_MUTANTS
-		else if (option == 'm')
-			mutant_active = find_mutant(optarg);
-#endif
-		else
+	while ((option = getopt_long(argc, argv, "", long_options, NULL)) >= 0)
+		if (!take(&options, option, optarg))
 			return 2;
-	}
-	if (!options.jobs || options.jobs > JOBS_MAX)
+	if (!options.jobs.jobs || options.jobs.jobs > JOBS_MAX || !options.samples)
 		return 2;
-#ifdef BRAID_MUTANTS
-	if (mutants)
-		return run_mutants(&options);
-#endif
-	if (mutants) {
-		fprintf(stderr, "this build has no mutants: configure with -Dmutants=true\n");
-		return 2;
-	}
-	return run_lives(&options);
+	return options.mode == MODE_MUTANTS ? run_mutants(&options) : run_mode(&options);
 }

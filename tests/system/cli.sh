@@ -121,7 +121,7 @@ nagios()
 
 start_daemon()
 {
-	"$BRAIDD" --run-dir "$dir/run" --cores 0 >"$dir/log" 2>&1 &
+	"$BRAIDD" --run-dir "$dir/run" --state-dir "$dir/state" --cores 0 >"$dir/log" 2>&1 &
 	daemon=$!
 	for _ in $(seq 100); do
 		[ -S "$dir/run/rpc.sock" ] && return
@@ -236,7 +236,7 @@ degraded()
 	bad "no redundancy left" 5 "no redundancy left" array fail media6 d5
 	bad "no redundancy left, without confirmation" 5 "LOST.*--yes" \
 		array fail media6 d5 --allow-failed
-	good "no redundancy left, confirmed" 'failed' array fail media6 d5 --allow-failed --yes
+	good "no redundancy left, confirmed" 'broken' array fail media6 d5 --allow-failed --yes
 	nagios "status --check is 2 when failed" 2
 }
 
@@ -298,13 +298,13 @@ no_daemon()
 export BRAID_SOCKET=$dir/run/rpc.sock
 mkdir "$dir/files"
 for i in 0 1 2 3 4 5 6 7 8 9; do
-	truncate -s 64M "$dir/files/d$i"
+	truncate -s 72M "$dir/files/d$i" # 64 MiB of data
 done
 start_daemon
 files=$(printf "%s," "$dir"/files/d?)
 article "${files%,}"
-good "memory drives" '^r1 +ram +80 MiB' drive attach ram:r0:64M ram:r1:80M
-good "injectable drive" '^r2 ' drive attach ram:r2:64M --injectable
+good "memory drives" '^r1 +ram +80 MiB' drive attach ram:r0:72M ram:r1:80M
+good "injectable drive" '^r2 ' drive attach ram:r2:72M --injectable
 good "inject" 'fault injected' drive inject r2 --error --writes --count 3
 good "inject nothing" 'no faults' drive inject r2 --clear
 bad_words

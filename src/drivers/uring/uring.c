@@ -440,6 +440,7 @@ static int examine(struct uring_file *file, const struct stat *status, uint32_t 
 			path, path);
 	file->dev.ops = &uring_ops;
 	file->dev.block_bytes = block_bytes;
+	file->dev.sector_bytes = file->is_device ? (uint32_t)logical : 512;
 	file->dev.blocks = bytes / block_bytes;
 	file->dev.volatile_cache = true;
 	file->dev.discard_zeroes = !file->is_device;

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * CRC32C (Castagnoli), the checksum of everything that braid writes on members: polynomial
+ * 0x1edc6f41, reflected, as in RFC 3720, appendix B.4, and in SSE 4.2's crc32 instruction.
+ *
+ * Feed pieces one after the other: crc32c(crc32c(0, a), b) is the checksum of a followed by b. Any
+ * thread.
+ */
+#ifndef BASE_CRC32C_H
+#define BASE_CRC32C_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t count);
+
+/* The same by table, for CPUs without the instruction and for the tests of the other. */
+uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t count);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Jobs: long work, a thread of straight code each.
+ *
+ *	RUNNING --> DONE | FAILED | CANCELLED
+ *
+ * A job that sweeps an array holds no lock while it does; sweep_end() makes sure that it no longer
+ * touches the array. Control lock held.
+ */
+#ifndef CONTROL_JOBS_H
+#define CONTROL_JOBS_H
+
+#include <jansson.h>
+#include <stdatomic.h>
+
+#include "control/daemon.h"
+#include "raid/clear.h"
+
+enum job_type {
+	JOB_REBUILD = SWEEP_REBUILD,
+	JOB_RESYNC = SWEEP_RESYNC,
+	JOB_SCRUB = SWEEP_SCRUB,
+	JOB_REPAIR = SWEEP_REPAIR,
+	JOB_INITIALISE = SWEEPS,
+	JOB_TYPES,
+};
+
+enum job_state { JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELLED };
+
+/* What array.create was asked for. */
+struct array_plan {
+	struct array_config config;
+	struct blockdev *spare[RAID_MEMBERS_MAX];
+	unsigned spares;
+	bool assume_clean;
+};
+
+struct job {
+	unsigned id;
+	enum job_type type;
+	char target[ARRAY_NAME_BYTES];
+	enum job_state state;
+	char error[FAIL_TEXT_BYTES];
+	uint64_t started_ns, ended_ns; /* monotonic */
+	struct daemon *daemon;
+	struct array_plan *plan;     /* INITIALISE */
+	struct clear_progress clear; /* INITIALISE */
+	struct array_entry *entry;   /* sweeps: the array; NULL when it has gone meanwhile */
+	struct sweep_progress sweep; /* sweeps */
+	atomic_bool swept;	     /* sweeps: the array is not touched any more */
+	/* Speed, as the monitor measures it. */
+	uint64_t sampled_ns, sampled_bytes, bytes_per_second;
+	unsigned told_percent;
+	pthread_t thread;
+	struct list_node link;
+};
+
+/* Starts the job that clears the members and then makes the array. */
+int job_start_initialise(
+	struct daemon *daemon, const struct array_plan *plan, struct job **job, struct fail *fail);
+/* Starts a sweep with the array's settings for it. */
+int job_start_sweep(struct daemon *daemon, struct array_entry *entry, enum sweep_kind kind,
+	struct job **job, struct fail *fail);
+
+/* The sweep that runs on an array; NULL: none. */
+struct job *sweep_of(struct daemon *daemon, const struct array_entry *entry);
+/* Ends it, and waits until it does not touch the array any more. */
+void sweep_end(struct daemon *daemon, struct array_entry *entry);
+/* Carries an array's setting over to the sweep that runs. */
+void sweep_steer(struct job *job, bool guests_busy);
+
+void job_bytes(const struct job *job, uint64_t *done, uint64_t *total);
+const char *job_type_name(enum job_type type);
+json_t *job_json(const struct job *job);
+
+/* Cancels all jobs and waits for them. The lock is not held; nobody else is left. */
+void jobs_end(struct daemon *daemon);
+
+#endif
