@@ -39,7 +39,6 @@
 	X(log_tail_ignored,        "dead records are re-done") \
 	X(log_epoch_kept,          "a start goes on in the old log epoch") \
 	X(membership_keeps_log,    "a change of membership goes on in the old log epoch") \
-	X(owners_keep_log,         "a change of owners goes on in the old log epoch") \
 	X(replay_incomplete,       "records that some members lack are re-done") \
 	X(replay_order,            "records are re-done in the wrong order") \
 	X(replay_torn,             "records with a torn payload are re-done") \
@@ -51,7 +50,6 @@
 	X(intent_not_awaited,      "a write does not wait until its region is recorded as dirty") \
 	X(intent_cleared_busy,     "dirty bits are cleared under writes in flight") \
 	X(intent_tick_races,       "dirty bits asked for during a tick are cleared by it") \
-	X(checkpoint_unsettled,    "records are declared dead although a loss is not durable") \
 	X(tick_resync_races,       "dirty bits of regions resynced after the flush are cleared") \
 	X(tick_unsettled,          "dirty bits are cleared although a loss is not durable") \
 	X(intent_no_flush,         "dirty bits are cleared without a flush") \

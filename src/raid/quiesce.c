@@ -234,7 +234,7 @@ int array_set_owners(
 	set_owners(array, ranges, count);
 	/* A stripe's records move to another lane: those of the old one must not be re-done after
 	 * them. */
-	array_resume(array, !MUTANT(owners_keep_log));
+	array_resume(array, true);
 	return 0;
 }
 
