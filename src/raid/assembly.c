@@ -117,8 +117,15 @@ static enum member_verdict judge(const struct finds *finds, const struct superbl
 				       (!related && one->generation >= fresh->rows[row].since)
 			       ? VERDICT_SPLIT
 			       : VERDICT_STALE;
-	if (!related || have_parted(finds, one))
+	if (have_parted(finds, one))
 		return VERDICT_SPLIT;
+	/* It was to be taken back after a long time, and the commit that said so did not reach
+	 * it. */
+	if (!related)
+		return fresh->rows[row].state == ROW_REBUILDING &&
+				       one->generation < fresh->rows[row].since
+			       ? VERDICT_STALE
+			       : VERDICT_SPLIT;
 	/* Only a crash in the middle of an update leaves one behind, and by one generation. */
 	if (!MUTANT(assembly_stale) && one->generation + 1 < fresh->generation)
 		return VERDICT_STALE;

@@ -128,6 +128,21 @@ static void mapped(struct keeper_wait *wait)
 	}
 }
 
+/*
+ * What the member may lack when it comes back: what was not flushed; and what is dirty, because a
+ * crash may leave the redundancy there as it was, and the resync after it then makes up its mind
+ * without the member.
+ */
+static void note_missing(struct array *array, const struct loss *loss)
+{
+	uint8_t *missing = array->keeper->maps[MAP_MISSING].bits;
+	const uint8_t *dirty = array->keeper->maps[MAP_DIRTY].bits;
+
+	for (uint64_t i = 0; i < divide_up(array->regions, 8); i++)
+		missing[i] |= (MUTANT(missing_unflushed) ? 0 : loss->unflushed[i]) |
+			      (MUTANT(missing_dirty) ? 0 : dirty[i]);
+}
+
 /* One more shard knows. */
 static void run_ack(struct message *message)
 {
@@ -135,10 +150,8 @@ static void run_ack(struct message *message)
 	struct array *array = loss->shard->array;
 	struct shard *home = array->shards[0];
 	struct loss *first = &home->losses[loss->member];
-	uint8_t *missing = array->keeper->maps[MAP_MISSING].bits;
 
-	for (uint64_t i = 0; i < divide_up(array->regions, 8) && !MUTANT(missing_unflushed); i++)
-		missing[i] |= loss->unflushed[i];
+	note_missing(array, loss);
 	if (--home->acks[loss->member])
 		return;
 	first->wait.done = mapped;

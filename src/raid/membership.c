@@ -356,6 +356,34 @@ static void move_row(struct array *whole, unsigned from, unsigned to)
 	memset(entry, 0, sizeof(*entry));
 }
 
+/* The copy in `row` is void: its drive is a spare again, or forgotten if it does not work. */
+static void void_copy(struct array *whole, unsigned row)
+{
+	struct keeper *keeper = whole->keeper;
+	struct seat_call call = {0};
+	struct array *part =
+		array_of_row(whole, keeper->superblock.rows[row].replaces, &call.member);
+
+	on_shards(part, &call, close_replacement);
+	if (keeper->rows[row].broken) {
+		clear_row(whole, row);
+	} else {
+		keeper->superblock.rows[row].watermark = 0;
+		keeper->superblock.rows[row].replaces = 0;
+		keeper_row_set(keeper, row, ROW_SPARE);
+	}
+}
+
+static void void_copies_of(struct array *whole, unsigned slot)
+{
+	for (unsigned i = whole->keeper->superblock.members; i < SUPERBLOCK_ROWS; i++) {
+		const struct superblock_row *row = &whole->keeper->superblock.rows[i];
+
+		if (row->state == ROW_REPLACING && row->replaces == slot)
+			void_copy(whole, i);
+	}
+}
+
 /* Puts the drive of a row, whose seat it has at home, to work in a slot: REBUILDING. */
 static int put_to_work(
 	struct array *whole, unsigned slot, uint64_t watermark, bool resyncable, struct fail *fail)
@@ -409,6 +437,7 @@ int array_use_spare(struct array *array, unsigned spare, unsigned slot, struct f
 			slot, array->config.name);
 	if (error)
 		goto resume;
+	void_copies_of(array, slot);
 	on_shards(part, &call, close_member);
 	part->config.member[call.member] = NULL;
 	clear_row(array, slot);
@@ -503,6 +532,7 @@ int array_readd(struct array *array, struct blockdev *dev, const struct superblo
 	if (error)
 		goto resume;
 	part = array_of_row(array, slot, &call.member);
+	void_copies_of(array, slot);
 	on_shards(part, &call, close_member);
 	clear_row(array, slot);
 	error = seat(array, slot, dev, superblock->fingerprint, fail);
@@ -556,14 +586,7 @@ static int take_slot(struct array *whole, unsigned row, struct fail *fail)
 	struct blockdev *old = keeper->rows[slot].dev;
 
 	if (on_shards(part, &call, copy_is_whole) || keeper->rows[row].broken) {
-		on_shards(part, &call, close_replacement);
-		if (keeper->rows[row].broken) {
-			clear_row(whole, row);
-		} else {
-			keeper->superblock.rows[row].watermark = 0;
-			keeper->superblock.rows[row].replaces = 0;
-			keeper_row_set(keeper, row, ROW_SPARE);
-		}
+		void_copy(whole, row);
 		return fail_set(fail, EIO,
 			"drive %s of array %s is not replaced: it failed, or its copy could not be "
 			"written, meanwhile; the copy is a spare again",

@@ -101,9 +101,9 @@ static void fail_absent(struct build *build)
 			continue;
 		row->since = superblock->generation + 1;
 		/* It may have lost what was in its cache, which no map knows, unless all was
-		 * flushed at the end. */
-		row->resyncable =
-			superblock->clean && (row->state == ROW_IN_SYNC || row->resyncable);
+		 * flushed at the end; and may not agree where a resync had not come yet. */
+		row->resyncable = superblock->clean && !map_count(build->maps[MAP_DIRTY].bits) &&
+				  (row->state == ROW_IN_SYNC || row->resyncable);
 		row->state = ROW_FAILED;
 		row->reason = LOSS_ABSENT;
 		row->lost_at = (uint64_t)time(NULL);

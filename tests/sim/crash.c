@@ -8,6 +8,7 @@
 
 #include "base/bits.h"
 #include "client.h"
+#include "operate.h"
 #include "reactor/sim.h"
 #include "run.h"
 
@@ -293,6 +294,15 @@ static void die_and_crash(struct world *world)
 	world->crash_in = 1 + (unsigned)random_below(&world->random, 60);
 }
 
+/* Who was away at the crash is there again, and wants to be taken back. */
+static void come_back(struct world *world)
+{
+	for (unsigned i = 0; i < world->drives; i++)
+		if (world->slot_of[i] != SLOT_NONE && !world->good[world->slot_of[i]])
+			world->absent[i] = false;
+	operate(world, OPERATION_READD, false);
+}
+
 static void verify(struct world *world)
 {
 	if (in_thousand(world, 60))
@@ -303,6 +313,8 @@ static void verify(struct world *world)
 		world_check_notes(world);
 	clients_read_all(world);
 	crash_again(world);
+	if (!world->exposed && world->setup->tolerance && in_thousand(world, 150))
+		come_back(world);
 	if (world->exposed || in_thousand(world, 250))
 		settle_redundancy(world);
 	if (in_thousand(world, 250))

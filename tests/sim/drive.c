@@ -375,11 +375,33 @@ void sim_drive_flip(struct sim_drive *drive, uint64_t block)
 	touch(drive, block);
 }
 
+void sim_drive_zero(struct sim_drive *drive, uint64_t first, uint64_t blocks)
+{
+	for (uint64_t block = first; block < first + blocks; block++)
+		store(drive, block, NULL, true);
+}
+
 void sim_drive_wipe(struct sim_drive *drive)
 {
-	for (uint64_t block = 0; block < drive->dev.blocks; block++)
-		if (block < drive->data_first || block >= drive->data_end)
-			store(drive, block, NULL, true);
+	sim_drive_zero(drive, 0, drive->data_first);
+	sim_drive_zero(drive, drive->data_end, drive->dev.blocks - drive->data_end);
+}
+
+void sim_drive_revive(struct sim_drive *drive, struct random *random)
+{
+	unsigned keep_per_thousand = (unsigned)random_below(random, 5) * 250;
+	unsigned count = drive->cached_count;
+
+	drive->dead = false;
+	for (unsigned page = 0; page < DRIVE_PAGES_MAX && count; page++)
+		if (drive->touched[page / 64] >> page % 64 & 1)
+			memcpy(drive->now + (size_t)page * DRIVE_PAGE_BYTES,
+				drive->durable + (size_t)page * DRIVE_PAGE_BYTES, DRIVE_PAGE_BYTES);
+	drive->cached_count = 0;
+	for (unsigned i = 0; i < count; i++)
+		if (random_chance(random, keep_per_thousand))
+			store(drive, drive->cached[i].block,
+				at(drive, drive->cache, drive->cached[i].slot), true);
 }
 
 unsigned sim_drive_busy(const struct sim_drive *drive)

@@ -78,6 +78,10 @@ void sim_drive_kill(struct sim_drive *drive);
 void sim_drive_flip(struct sim_drive *drive, uint64_t block);
 /* Zeros in place of all but the data area. */
 void sim_drive_wipe(struct sim_drive *drive);
+/* A dead drive works again; what was in its cache when it died may be lost. */
+void sim_drive_revive(struct sim_drive *drive, struct random *random);
+/* Zeros there, whatever it was. */
+void sim_drive_zero(struct sim_drive *drive, uint64_t first, uint64_t blocks);
 /* Commands in flight. */
 unsigned sim_drive_busy(const struct sim_drive *drive);
 

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/bits.h"
 #include "client.h"
 #include "crash.h"
+#include "reactor/sim.h"
 #include "run.h"
 
 /* Whether a failure of what was done may be somebody's fault. */
@@ -241,7 +243,8 @@ static bool readd(struct world *world, bool disturbed)
 			drive = &world->drive[i];
 	if (!drive || failed_slot(world) < 0)
 		return false;
-	drive->dead = false;
+	if (drive->dead)
+		sim_drive_revive(drive, &world->random);
 	if (superblock_read(&superblock, &drive->dev, reactor_at(world->group, 0),
 		    &world->setup->places, &fail))
 		return false;
@@ -281,11 +284,31 @@ static uint64_t data_writes(const struct world *world)
 	return writes;
 }
 
+/* One of the two rings of superblocks, on any drive: the other one says the same. */
+static void lose_rings(struct world *world)
+{
+	const struct setup *setup = world->setup;
+	struct extent rings[2];
+
+	for (unsigned i = 0; i < world->drives; i++) {
+		struct sim_drive *drive = &world->drive[i];
+		const struct extent *ring = &rings[random_below(&world->random, 2)];
+
+		if (random_chance(&world->random, 500) ||
+			!layout_find_superblocks(
+				rings, &setup->places, blockdev_bytes(&drive->dev)))
+			continue;
+		sim_drive_zero(
+			drive, ring->offset / setup->block_bytes, ring->bytes / setup->block_bytes);
+	}
+}
+
 /* In order: nothing that was acknowledged is lost, whatever happens afterwards, and the data areas
  * need no repair. */
 static bool restart(struct world *world)
 {
 	unsigned left = world->ios_left;
+	bool good[MEMBERS_MAX];
 	uint64_t writes;
 	struct fail fail;
 
@@ -298,14 +321,21 @@ static bool restart(struct world *world)
 		world->crash(world);
 	for (unsigned i = 0; i < world->drives; i++)
 		if (world->drive[i].dead && random_chance(&world->random, 300))
-			world->drive[i].dead = false;
+			sim_drive_revive(&world->drive[i], &world->random);
+	if (random_chance(&world->random, 200))
+		lose_rings(world);
 	writes = data_writes(world);
 	if (world_start(world, false, &fail))
 		run_wrong("depth %u: not started again: %s", world->level, fail.text);
 	if (data_writes(world) != writes)
 		run_wrong("depth %u: a replay after a clean stop", world->level);
 	run.counts.restarts++;
+	memcpy(good, world->good, sizeof(good));
 	world_refresh(world);
+	for (unsigned slot = 0; slot < world->setup->members; slot++)
+		if (good[slot] && !world->good[slot] && !excusable(world))
+			run_wrong("depth %u: slot %u was in sync before a clean stop", world->level,
+				slot);
 	world_open_clients(world);
 	clients_go(world, left);
 	return true;
@@ -388,6 +418,30 @@ bool operate(struct world *world, enum operation operation, bool disturbed)
 	return did;
 }
 
+static void let_time_pass(struct world *world)
+{
+	uint64_t steps = random_below(&world->random, 600);
+
+	while (steps-- && reactor_sim_step(world->group))
+		;
+}
+
+/* Members go, load goes on, they come back one after the other. */
+static void round_trip(struct world *world)
+{
+	unsigned gone = 1 + (unsigned)random_below(&world->random, world->setup->tolerance);
+
+	for (unsigned i = 0; i < gone; i++) {
+		operate(world, random_chance(&world->random, 500) ? OPERATION_FAIL : OPERATION_KILL,
+			true);
+		let_time_pass(world);
+	}
+	for (unsigned i = 0; i < gone; i++) {
+		operate(world, OPERATION_READD, true);
+		let_time_pass(world);
+	}
+}
+
 void operate_at_random(struct world *world)
 {
 	static const enum operation any[] = {OPERATION_RESTART, OPERATION_OWNERS, OPERATION_NOTES,
@@ -396,5 +450,8 @@ void operate_at_random(struct world *world)
 		OPERATION_SCRUB, OPERATION_REPAIR, OPERATION_DUE};
 	unsigned choices = world->setup->tolerance ? ARRAY_SIZE(any) : 3;
 
-	operate(world, any[random_below(&world->random, choices)], true);
+	if (world->setup->tolerance && random_chance(&world->random, 60))
+		round_trip(world);
+	else
+		operate(world, any[random_below(&world->random, choices)], true);
 }
