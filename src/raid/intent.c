@@ -323,7 +323,7 @@ static void tick_end(struct keeper *keeper)
 	const uint8_t *resync = resync_map(keeper->array);
 	bool changed = false, left = false;
 
-	if (!losses_are_settled(keeper) && !MUTANT(tick_unsettled))
+	if (!losses_are_settled(keeper))
 		keeper->flush_failed = true;
 	for (size_t i = 0; i < map_bytes(keeper->array) && !keeper->flush_failed; i++) {
 		uint8_t bits = dirty->bits[i] & (keeper->in_use[i] | resync[i]);

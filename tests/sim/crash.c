@@ -279,19 +279,41 @@ static void crash_again(struct world *world)
 	}
 }
 
-/* A member dies and nobody says so: what is answered before that is known and durable must hold
- * when it is back after a crash. */
+static void write_some(struct world *world)
+{
+	struct ask ask = {.kind = IO_WRITE};
+
+	for (unsigned i = 0; i < 3; i++) {
+		uint32_t most = 1 + (uint32_t)random_below(&world->random, 8);
+
+		ask.first = random_below(&world->random, world->oracle.blocks);
+		ask.blocks = 0;
+		while (ask.blocks < most && ask.first + ask.blocks < world->oracle.blocks &&
+			oracle_room(&world->oracle, ask.first + ask.blocks))
+			ask.blocks++;
+		if (ask.blocks)
+			client_ask(world, &ask);
+	}
+}
+
+/* The next request finds out that a member has died, or a flush. What is answered before that is
+ * known and durable must hold when the member is back after a crash. */
 static void die_and_crash(struct world *world)
 {
 	unsigned slot = (unsigned)random_below(&world->random, world->setup->members);
+	bool flush = random_chance(&world->random, 400);
 	int drive = world_drive_of(world, slot);
 
 	if (world->level + 1 >= WORLDS || world->crash_in || drive < 0 || !world->good[slot] ||
 		!world_can_lose(world, slot))
 		return;
+	if (flush)
+		write_some(world);
 	world->good[slot] = false;
 	sim_drive_kill(&world->drive[drive]);
-	world->crash_in = 1 + (unsigned)random_below(&world->random, 60);
+	world->crash_in = 1 + (unsigned)random_below(&world->random, flush ? 30 : 60);
+	if (flush)
+		client_ask(world, &(struct ask){.kind = IO_FLUSH});
 }
 
 /* Who was away at the crash is there again, and wants to be taken back. */
@@ -305,7 +327,7 @@ static void come_back(struct world *world)
 
 static void verify(struct world *world)
 {
-	if (in_thousand(world, 60))
+	if (in_thousand(world, redundancy_of(world) == REDUNDANCY_MIRROR ? 200 : 80))
 		die_and_crash(world);
 	if (in_thousand(world, 250))
 		scrub_if_due_right(world);

@@ -9,6 +9,7 @@
 #include "crash.h"
 #include "life.h"
 #include "operate.h"
+#include "reactor/sim.h"
 #include "run.h"
 
 enum { SUBSET_BLOCKS_MAX = 8 };
@@ -24,6 +25,7 @@ enum act {
 	ACT_DISCARD,
 	ACT_ZEROES,
 	ACT_FAIL,
+	ACT_DIE,
 	ACT_SPARE,
 	ACT_READD,
 	ACT_REPLACE,
@@ -33,8 +35,8 @@ enum act {
 };
 
 static const char *const act_names[ACTS] = {"chunk", "partial", "two chunks", "full stripe",
-	"across stripes", "flush", "FUA", "discard", "zeroes", "fail", "spare", "readd", "replace",
-	"scrub", "restart"};
+	"across stripes", "flush", "FUA", "discard", "zeroes", "fail", "die", "spare", "readd",
+	"replace", "scrub", "restart"};
 
 enum condition { HEALTHY, DEGRADED, HALF_REBUILT, CONDITIONS };
 
@@ -158,6 +160,16 @@ static void ask(struct world *world, enum io_kind kind, uint64_t first, uint32_t
 	client_ask(world, &(struct ask){.kind = kind, .first = first, .blocks = blocks});
 }
 
+/* A member dies; a write finds out, and the tick that clears the map comes at any moment. */
+static void die(struct world *world)
+{
+	unsigned chunk = world->geometry.chunk_blocks;
+
+	reactor_sim_hurry(world->group, 300);
+	if (operate(world, OPERATION_KILL, false))
+		ask(world, IO_WRITE, chunk / 2, chunk);
+}
+
 static void act(struct world *world, enum act what)
 {
 	uint32_t chunk = world->geometry.chunk_blocks, stripe = world->geometry.stripe_blocks;
@@ -187,6 +199,8 @@ static void act(struct world *world, enum act what)
 	case ACT_FAIL:
 		operate(world, OPERATION_FAIL, false);
 		return;
+	case ACT_DIE:
+		return die(world);
 	case ACT_SPARE:
 		operate(world, OPERATION_SPARE, false);
 		return;

@@ -148,14 +148,14 @@ static void spoil(struct world *world)
 	if (array_sweep(world->array, SWEEP_SCRUB, &scrub, &fail) || scrub.mismatches != 1)
 		run_wrong(
 			"scrub found %llu of one spoilt row", (unsigned long long)scrub.mismatches);
-	if (world->setup->tolerance < 2) { /* nobody can say which is wrong: nobody touches it */
-		sim_drive_flip(&world->drive[drive], world->drive[drive].data_first + row);
-		return;
-	}
-	if (array_sweep(world->array, SWEEP_REPAIR, &repair, &fail) || repair.repaired != 1)
+	/* Where nobody can say which is wrong nobody touches it. */
+	if (array_sweep(world->array, SWEEP_REPAIR, &repair, &fail) ||
+		repair.repaired != (world->setup->tolerance > 1))
 		run_wrong("repair repaired %llu of one spoilt row",
 			(unsigned long long)repair.repaired);
 	run.counts.sweeps += 2;
+	if (world->setup->tolerance < 2)
+		sim_drive_flip(&world->drive[drive], world->drive[drive].data_first + row);
 	clients_read_all(world);
 	check_scrub(world);
 }
@@ -211,6 +211,7 @@ static void end_well(struct world *world)
 		operate(world, OPERATION_SCRUB, false);
 	fail_the_rest(world);
 	clients_read_all(world);
+	world_check_notes(world);
 }
 
 static struct world *create(const struct setup *setup, struct random *random, bool crashes)
