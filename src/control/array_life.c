@@ -258,6 +258,10 @@ static int import_one(
 		return fail_set(fail, EPERM, "%s", assembly->why);
 	if (assembly->state == ASSEMBLY_INCOMPLETE)
 		return fail_set(fail, ENODEV, "%s", assembly->why);
+	if (assembly->state == ASSEMBLY_UNMADE)
+		return fail_set(fail, EPERM,
+			"%.300s: --wipe-signatures takes its drives for something new",
+			assembly->why);
 	if (assembly->state == ASSEMBLY_DEGRADED && !rpc_boolean(params, "allow_degraded"))
 		return fail_set(fail, EPERM,
 			"%.300s: name them all, or take it without them with --allow-degraded",

@@ -120,7 +120,8 @@ int array_start(struct array **array, const struct assembly *assembly,
 
 /* No queue of it is open, no sweep runs. Flushes, marks the array as cleanly stopped, frees it. */
 void array_stop(struct array *array);
-/* The same, and the members are members no more. */
+/* The same, and the members are members no more. After a crash in the middle of it, as of
+ * array_create(), there is the whole array, or ASSEMBLY_UNMADE. */
 void array_delete(struct array *array);
 
 struct blockdev *array_blockdev(struct array *array);

@@ -309,6 +309,42 @@ memory_drives() {
 	stop && start && [[ $(grep -c ArrayGone "$dir/log") == 1 ]]
 }
 
+# random_kill MS: at any moment of the next MS milliseconds.
+random_kill() { sleep "$(printf '0.%03d' $((RANDOM % $1)))" && kill9; }
+
+# All of it, running, or nothing: its drives are free, and nobody speaks of it.
+whole_or_nothing() {
+	case $(braid rpc array.list | jq -r '[.arrays[] | .state] | join(" ")') in
+	optimal) echo whole ;;
+	'') says '4 free' bash -c "$BUILD/braid rpc drive.list | jq -r '[.drives[] | select(.user == \"\")] | \"\(length) free\"'" >&2 && echo nothing ;;
+	*) braid status >&2 && tail -n 5 "$dir/log" >&2 && return 1 ;;
+	esac
+}
+
+# Killed while an array is made, or deleted.
+unmade() {
+	local round outcome made=0 deleted=0
+	fresh
+	truncate -s 16M "$files"/u{0..3}
+	start && braid drive attach "$files"/u{0..3} --delay 6000 >/dev/null || return
+	for ((round = 0; round < 12; round++)); do
+		braid array create u --level 5 --drives u{0..3} --yes >/dev/null 2>&1 &
+		random_kill 120
+		start && outcome=$(whole_or_nothing) || return
+		if [[ $outcome == nothing ]]; then
+			braid array create u --level 5 --drives u{0..3} --yes >/dev/null || return
+		else
+			made=$((made + 1))
+		fi
+		braid array delete u --yes >/dev/null 2>&1 &
+		random_kill 500
+		start && outcome=$(whole_or_nothing) || return
+		[[ $outcome == whole ]] || { deleted=$((deleted + 1)) && continue; }
+		braid array delete u --yes >/dev/null || return
+	done
+	echo "12 kills in create: $made made; 12 in delete: $deleted deleted; leftovers erased: $(grep -c LeftoversErased "$dir/log")"
+}
+
 # A change that cannot be written on the members is not made.
 notes_unwritable() {
 	fresh
@@ -429,7 +465,7 @@ bad_input() {
 
 cases=(restart restart_time shuffled absent too_many_absent state_lost state_cut state_unwritable duplicate foreign
 	other_member destroyed two_daemons export_import stop_start memory_drives notes_unwritable
-	accept_loss spare no_auto_rebuild replace scrub
+	unmade accept_loss spare no_auto_rebuild replace scrub
 	rebuild_killed bad_input)
 (($# > 0)) || set -- "${cases[@]}"
 for case in "$@"; do
