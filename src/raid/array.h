@@ -139,8 +139,8 @@ const char *array_state_name(enum array_state state);
 
 /* --- members --------------------------------------------------------------------------------- */
 
-/* Gives up the member in a slot. -EALREADY when it is lost; -EPERM when the array would not survive
- * and `beyond_redundancy` is not set. A row of a spare or a replacement is simply let go. */
+/* Gives up the member in a slot. -EALREADY when it is lost; -EPERM when data would be lost with it
+ * (the array does not survive it, or regions wait for a resync) and `beyond_redundancy` is not set. A row of a spare or a replacement is simply let go. */
 int array_fail_member(struct array *array, unsigned row, bool beyond_redundancy, struct fail *fail);
 /* Whether array_fail_member() would do it; the same errors. */
 int array_fail_check(struct array *array, unsigned row, bool beyond_redundancy, struct fail *fail);

@@ -374,6 +374,24 @@ accept_loss() {
 	says 'a runs: degraded' braid array start a --accept-loss && stop && start && within 4 array_is a degraded
 }
 
+# job_of TYPE: the id of the one that runs or is paused.
+job_of() { braid rpc job.list | jq -e "[.jobs[] | select(.type == \"$1\" and (.state == \"running\" or .state == \"paused\"))][0].id // empty"; }
+
+# A drive is not given up while others cannot make up for it everywhere.
+fail_while_dirty() {
+	fresh
+	truncate -s 64M "$files"/d{0..3}
+	start && braid drive attach "$files"/d{0..3} --delay 15000 >/dev/null &&
+		braid array create d --level 5 --drives d{0..3} --consistency bitmap --yes >/dev/null && braid vhost create d >/dev/null || return
+	"$BUILD/braid-bench" vhost "$dir/run/vhost/d.sock" --span 48M --pattern randwrite --block-size 4K --depth 32 --time 5 >/dev/null 2>&1 &
+	sleep 1.5
+	kill9
+	wait
+	start && within 3 job_of resync >/dev/null && braid job pause "$(job_of resync)" >/dev/null || return
+	refuses 'wait for a resync' braid array fail d d1 && array_is d optimal || return
+	braid job resume "$(job_of resync)" >/dev/null && within 20 idle && braid array fail d d1 >/dev/null && array_is d degraded
+}
+
 # --- spares, replace, scrub, jobs -------------------------------------------------------------------------------
 
 spare() {
@@ -465,7 +483,7 @@ bad_input() {
 
 cases=(restart restart_time shuffled absent too_many_absent state_lost state_cut state_unwritable duplicate foreign
 	other_member destroyed two_daemons export_import stop_start memory_drives notes_unwritable
-	unmade accept_loss spare no_auto_rebuild replace scrub
+	unmade accept_loss fail_while_dirty spare no_auto_rebuild replace scrub
 	rebuild_killed bad_input)
 (($# > 0)) || set -- "${cases[@]}"
 for case in "$@"; do
