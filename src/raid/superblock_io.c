@@ -65,7 +65,12 @@ int superblock_read(struct superblock *superblock, struct blockdev *dev, struct 
 		else
 			found = read_ring(superblock, found, &rings[i], memory, &why);
 	}
-	if (!found)
+	if (!found && why.error == ENODATA && gpt_is_ours(dev, reactor, places))
+		error = fail_set(fail, EILSEQ,
+			"drive %s: its partition table says that it is a member of a braid array, "
+			"but its superblocks are gone",
+			dev->name);
+	else if (!found)
 		error = fail_set(fail, why.error, "drive %s: %s", dev->name, why.text);
 	else if (superblock->member_bytes > blockdev_bytes(dev))
 		error = fail_set(fail, EILSEQ,

@@ -263,7 +263,14 @@ destroyed() {
 	refuses 'm2.*(damaged|checksum)' "$BUILD/braid" array examine "$files/m2" || return
 	start && within 4 array_is media6 degraded && verify media6p0 || return
 	refuses 'm2 holds a braid superblock that is damaged' braid array add media6 m2 --yes || return
-	braid array add media6 m2 --yes --wipe-signatures >/dev/null && within 20 healed media6 && verify media6p0
+	braid array add media6 m2 --yes --wipe-signatures >/dev/null && within 20 healed media6 && verify media6p0 && stop || return
+	# Nothing of the superblocks is left: the partition table still says what it was.
+	for at in 1048576 $((size - 2097152)); do
+		dd if=/dev/urandom of="$files/m3" bs=64K count=1 seek=$((at / 65536)) conv=notrunc
+	done 2>/dev/null
+	refuses 'm3.*partition table' "$BUILD/braid" array examine "$files/m3" || return
+	start && within 4 array_is media6 degraded && refuses 'm3 .*damaged' braid array create x --level 0 --drives m3 --yes || return
+	refuses '0 drives are free' braid array create x --level 0 --drives free:1 --yes
 }
 
 two_daemons() {

@@ -9,6 +9,7 @@
 
 #include "drivers/drivers.h"
 #include "memory/memory.h"
+#include "raid/gpt.h"
 #include "raid/superblock.h"
 #include "raid/transfer.h"
 #include "reactor/sim.h"
@@ -213,6 +214,48 @@ static void test_erase(void **state)
 	close_drive();
 }
 
+static void write_garbage(uint64_t from, uint64_t to)
+{
+	struct random random = {from};
+
+	for (; from < to; from += SUPERBLOCK_BYTES) {
+		for (unsigned i = 0; i < SUPERBLOCK_BYTES; i++)
+			page[i] = (char)random_next(&random);
+		write_at(from);
+	}
+}
+
+/* Rings full of garbage: the partition table, either copy, tells a member from a free drive. */
+static void test_overwritten(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 6; i++) {
+		struct uuid member = base.member_uuid;
+		uint32_t sector = i % 2 ? 4096 : 512;
+		unsigned left = i / 2; /* both copies, the first, the second */
+
+		open_drive(MEMBER_BYTES, 4096);
+		dev->sector_bytes = sector;
+		assert_int_equal(gpt_write(dev, reactor, &layout_standard, &member, NULL), 0);
+		write_generation(5, 0);
+		for (unsigned ring = 0; ring < 2; ring++)
+			write_garbage(base.layout.superblocks[ring].offset,
+				base.layout.superblocks[ring].offset + SLOTS * SUPERBLOCK_BYTES);
+		if (left == 1)
+			write_garbage(MEMBER_BYTES - 8 * SUPERBLOCK_BYTES, MEMBER_BYTES);
+		if (left == 2)
+			write_garbage(0, MIB);
+		assert_int_equal(look(), -EILSEQ);
+		assert_non_null(strstr(why.text, "partition table"));
+		assert_int_equal(superblock_erase(dev, reactor, &layout_standard, NULL), 0);
+		assert_int_equal(look(), -ENODATA);
+		write_garbage(0, MIB);
+		write_garbage(MEMBER_BYTES - 8 * SUPERBLOCK_BYTES, MEMBER_BYTES);
+		assert_int_equal(look(), -ENODATA);
+		close_drive();
+	}
+}
+
 /* A drive that has grown since: the ring where B was is erased as well, and the one at its end. */
 static void test_erase_grown(void **state)
 {
@@ -281,6 +324,7 @@ int main(void)
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_grown),
 		cmocka_unit_test(test_erase),
+		cmocka_unit_test(test_overwritten),
 		cmocka_unit_test(test_erase_grown),
 		cmocka_unit_test(test_erase_crash),
 	};
