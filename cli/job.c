@@ -18,6 +18,7 @@ static const struct column columns[] = {
 	{"state", "STATE", COLUMN_TEXT, 0},
 	{"done_bytes", "DONE", COLUMN_BYTES, 0},
 	{"total_bytes", "TOTAL", COLUMN_BYTES, 0},
+	{"resumed_bytes", "FROM", COLUMN_BYTES, COLUMN_NOT_ZERO},
 	{"bytes_per_second", "PER SECOND", COLUMN_BYTES, 0},
 	{"eta_s", "ETA S", COLUMN_NUMBER, COLUMN_WIDE},
 	{"elapsed_ms", "TIME", COLUMN_MILLISECONDS, 0},

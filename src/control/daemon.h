@@ -100,8 +100,10 @@ struct array_entry {
 	struct list volumes;
 	uint64_t made_at; /* seconds since 1970 */
 	struct sweep_setting settings[SWEEPS];
-	int wanted_sweep;	 /* SWEEP_SCRUB or SWEEP_REPAIR that was asked for; -1 */
-	uint64_t sweep_after_ns; /* not before: the last one failed */
+	int wanted_sweep;	       /* SWEEP_SCRUB or SWEEP_REPAIR that was asked for; -1 */
+	struct sweep_mark wanted_mark; /* how far that one has got; in the state file */
+	uint64_t marked_ns;	       /* when wanted_mark was taken */
+	uint64_t sweep_after_ns;       /* not before: the last one failed */
 	/* What the monitor saw last. */
 	struct {
 		enum array_state state;

@@ -140,12 +140,13 @@ json_t *job_json(const struct job *job)
 	bool paused = job->state == JOB_RUNNING && atomic_load(&job->sweep.pause);
 	uint64_t done, total, speed = paused ? 0 : job->bytes_per_second;
 	uint64_t elapsed_ms = (end - job->started_ns) / 1000000;
+	uint64_t from = job->sweep.begin.done_bytes;
 	json_t *json;
 
 	job_bytes(job, &done, &total);
 	if ((!speed && !paused && elapsed_ms && job->type == JOB_INITIALISE) ||
 		job->state != JOB_RUNNING)
-		speed = elapsed_ms ? done * 1000 / elapsed_ms : 0;
+		speed = elapsed_ms ? (done - MIN(done, from)) * 1000 / elapsed_ms : 0;
 	json = json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "id", (int)job->id,
 		"type", job_type_name(job->type), "target", job->target, "state",
 		paused ? "paused" : states[job->state], "error", job->error, "done_bytes",
@@ -154,14 +155,14 @@ json_t *job_json(const struct job *job)
 		(json_int_t)(speed ? (total - done) / speed : 0));
 	if (job->type == JOB_INITIALISE)
 		return json;
-	json_object_update_new(
-		json, json_pack("{s:I, s:b, s:I, s:I, s:I, s:I}", "limit_bytes_per_second",
-			      (json_int_t)setting->limit_bytes_per_second, "limit_auto",
-			      setting->automatic, "mismatches",
-			      (json_int_t)atomic_load(&job->sweep.mismatches), "located",
-			      (json_int_t)atomic_load(&job->sweep.located), "repaired",
-			      (json_int_t)atomic_load(&job->sweep.repaired), "unreadable",
-			      (json_int_t)atomic_load(&job->sweep.unreadable)));
+	json_object_update_new(json,
+		json_pack("{s:I, s:I, s:b, s:I, s:I, s:I, s:I}", "resumed_bytes", (json_int_t)from,
+			"limit_bytes_per_second", (json_int_t)setting->limit_bytes_per_second,
+			"limit_auto", setting->automatic, "mismatches",
+			(json_int_t)atomic_load(&job->sweep.mismatches), "located",
+			(json_int_t)atomic_load(&job->sweep.located), "repaired",
+			(json_int_t)atomic_load(&job->sweep.repaired), "unreadable",
+			(json_int_t)atomic_load(&job->sweep.unreadable)));
 	return json;
 }
 
@@ -307,6 +308,17 @@ void sweep_steer(struct job *job, bool guests_busy)
 	atomic_store(&job->sweep.pause, setting->paused);
 }
 
+void sweep_mark(struct job *job)
+{
+	struct array_entry *entry = job->entry;
+
+	if (entry->wanted_sweep != (int)job->type)
+		return;
+	entry->wanted_mark = sweep_mark_of(&job->sweep);
+	entry->marked_ns = monotonic_ns();
+	state_changed(job->daemon);
+}
+
 void sweep_end(struct daemon *daemon, struct array_entry *entry)
 {
 	struct job *job = sweep_of(daemon, entry);
@@ -317,7 +329,14 @@ void sweep_end(struct daemon *daemon, struct array_entry *entry)
 	atomic_store(&job->sweep.cancel, true);
 	while (!atomic_load(&job->swept))
 		usleep(SWEEP_END_POLL_US);
+	sweep_mark(job);
 	job->entry = NULL;
+}
+
+void want_sweep(struct array_entry *entry, int kind)
+{
+	entry->wanted_sweep = kind;
+	entry->wanted_mark = (struct sweep_mark){0};
 }
 
 /* What a sweep that ended by itself leaves behind. */
@@ -331,8 +350,9 @@ static void settle_sweep(struct job *job, int error)
 		entry->sweep_after_ns = monotonic_ns() + after_failure_ns;
 	if (!error)
 		entry->settings[job->type] = (struct sweep_setting){0};
+	sweep_mark(job);
 	if (!error && entry->wanted_sweep == (int)job->type)
-		entry->wanted_sweep = -1;
+		want_sweep(entry, -1);
 	if (entry->array)
 		drives_adopt(job->daemon, entry);
 	state_changed(job->daemon);
@@ -388,14 +408,18 @@ int job_start_sweep(struct daemon *daemon, struct array_entry *entry, enum sweep
 	if (!job)
 		return -fail->error;
 	job->entry = entry;
+	if (entry->wanted_sweep == (int)kind)
+		job->sweep.begin = entry->wanted_mark;
+	job->sampled_bytes = job->sweep.begin.done_bytes;
 	sweep_steer(job, false);
 	error = start_thread(job, sweep_main, fail);
 	if (error) {
 		free_job(job);
 		return error;
 	}
-	log_info("event=JobStarted job=%u type=%s array=%s", job->id, job_type_name(job->type),
-		entry->name);
+	log_info("event=JobStarted job=%u type=%s array=%s from_bytes=%llu", job->id,
+		job_type_name(job->type), entry->name,
+		(unsigned long long)job->sweep.begin.done_bytes);
 	if (created)
 		*created = job;
 	return 0;

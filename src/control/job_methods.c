@@ -112,7 +112,7 @@ METHOD(job_cancel)
 	if (job->type == JOB_INITIALISE) {
 		atomic_store(&job->clear.cancel, true);
 	} else {
-		job->entry->wanted_sweep = -1;
+		want_sweep(job->entry, -1);
 		job->entry->settings[job->type] = (struct sweep_setting){0};
 		atomic_store(&job->sweep.pause, false);
 		atomic_store(&job->sweep.cancel, true);

@@ -19,6 +19,8 @@ enum { TICK_MS = 1000, WAITING_TICK_MS = 500, TOLD_PERCENT = 20, LOCKED_POLL_US 
 
 /* How often the members of arrays that wait, or that wait for long, are looked for elsewhere. */
 static const uint64_t search_ns = 2000000000, search_seldom_ns = 30000000000;
+/* How far a scrub is behind after a crash. */
+static const uint64_t mark_ns = 10000000000;
 static const uint64_t locked_wait_ns = 1000000000;
 
 /* --- drives that come back ------------------------------------------------------------------- */
@@ -214,6 +216,8 @@ static void watch_sweep(struct job *job, bool busy)
 	unsigned percent;
 
 	sweep_steer(job, busy);
+	if (now - job->entry->marked_ns > mark_ns)
+		sweep_mark(job);
 	job_bytes(job, &done, &total);
 	if (elapsed >= TICK_MS * 900000ull) {
 		uint64_t rate = done > job->sampled_bytes

@@ -140,7 +140,8 @@ const char *array_state_name(enum array_state state);
 /* --- members --------------------------------------------------------------------------------- */
 
 /* Gives up the member in a slot. -EALREADY when it is lost; -EPERM when data would be lost with it
- * (the array does not survive it, or regions wait for a resync) and `beyond_redundancy` is not set. A row of a spare or a replacement is simply let go. */
+ * (the array does not survive it, or regions wait for a resync) and `beyond_redundancy` is not set.
+ * A row of a spare or a replacement is simply let go. */
 int array_fail_member(struct array *array, unsigned row, bool beyond_redundancy, struct fail *fail);
 /* Whether array_fail_member() would do it; the same errors. */
 int array_fail_check(struct array *array, unsigned row, bool beyond_redundancy, struct fail *fail);
@@ -173,6 +174,11 @@ enum sweep_kind {
 	SWEEPS,
 };
 
+/* How far a scrub has got: everything below done_bytes has been looked at. */
+struct sweep_mark {
+	uint64_t done_bytes, mismatches, located, repaired, unreadable;
+};
+
 /* Shared between the sweep and whoever watches or steers it. Sizes are bytes of each member. */
 struct sweep_progress {
 	_Atomic uint64_t done_bytes, total_bytes;
@@ -183,7 +189,15 @@ struct sweep_progress {
 	_Atomic uint64_t limit_bytes_per_second; /* 0: none. May be changed any time */
 	atomic_bool pause;			 /* likewise */
 	atomic_bool cancel;			 /* -ECANCELED; what is done stays done */
+	struct sweep_mark begin; /* SCRUB, REPAIR: where it goes on; set before it starts */
+	struct {
+		_Atomic unsigned turn; /* odd: it is being written */
+		_Atomic uint64_t done_bytes, mismatches, located, repaired, unreadable;
+	} mark;
 };
+
+/* Where a scrub that ends now could go on: a little behind done_bytes. Any thread. */
+struct sweep_mark sweep_mark_of(struct sweep_progress *progress);
 
 /* Does it and waits; any thread that is not a reactor, without the control lock. Afterwards the
  * rows

@@ -455,6 +455,55 @@ static int resync(struct sweep *sweep, struct fail *fail)
 	return error;
 }
 
+/* No window is in flight. */
+static void mark(struct sweep_progress *progress)
+{
+	atomic_fetch_add(&progress->mark.turn, 1);
+	atomic_store(&progress->mark.done_bytes, atomic_load(&progress->done_bytes));
+	atomic_store(&progress->mark.mismatches, atomic_load(&progress->mismatches));
+	atomic_store(&progress->mark.located, atomic_load(&progress->located));
+	atomic_store(&progress->mark.repaired, atomic_load(&progress->repaired));
+	atomic_store(&progress->mark.unreadable, atomic_load(&progress->unreadable));
+	atomic_fetch_add(&progress->mark.turn, 1);
+}
+
+struct sweep_mark sweep_mark_of(struct sweep_progress *progress)
+{
+	struct sweep_mark mark;
+	unsigned turn;
+
+	do {
+		turn = atomic_load(&progress->mark.turn);
+		if (!turn) /* it has not begun */
+			return progress->begin;
+		mark = (struct sweep_mark){
+			.done_bytes = atomic_load(&progress->mark.done_bytes),
+			.mismatches = atomic_load(&progress->mark.mismatches),
+			.located = atomic_load(&progress->mark.located),
+			.repaired = atomic_load(&progress->mark.repaired),
+			.unreadable = atomic_load(&progress->mark.unreadable),
+		};
+	} while (turn % 2 || turn != atomic_load(&progress->mark.turn));
+	return mark;
+}
+
+/* The stripe to go on with. */
+static uint64_t begin_at_mark(struct sweep *sweep)
+{
+	const struct superblock *superblock = &sweep->whole->keeper->superblock;
+	struct sweep_progress *progress = sweep->progress;
+	const struct sweep_mark *begin = &progress->begin;
+	uint64_t stripe = MIN(begin->done_bytes / superblock->chunk_bytes, superblock->stripes);
+
+	atomic_store(&progress->done_bytes, stripe * superblock->chunk_bytes);
+	atomic_store(&progress->mismatches, begin->mismatches);
+	atomic_store(&progress->located, begin->located);
+	atomic_store(&progress->repaired, begin->repaired);
+	atomic_store(&progress->unreadable, begin->unreadable);
+	mark(progress);
+	return stripe;
+}
+
 static int scrub(struct sweep *sweep, struct fail *fail)
 {
 	struct array *whole = sweep->whole;
@@ -462,9 +511,11 @@ static int scrub(struct sweep *sweep, struct fail *fail)
 	struct look look = {0};
 	int error = 0;
 
-	for (uint64_t stripe = 0; stripe < stripes && !error; stripe = next) {
+	for (uint64_t stripe = begin_at_mark(sweep); stripe < stripes && !error; stripe = next) {
 		next = MIN(stripe + segment_stripes(sweep), stripes);
 		error = sweep_segment(sweep, &look, stripe, next);
+		if (!error)
+			mark(sweep->progress);
 	}
 	if (error)
 		fail_set(fail, -error, "the scrub of array %s was cancelled", whole->config.name);
