@@ -189,8 +189,11 @@ static void set_phase(struct daemon *daemon, struct array_entry *entry)
 		entry->phase = PHASE_REFUSED;
 	} else if (!uuid_equal(&assembly->superblock.host_id, &daemon->host_id)) {
 		entry->phase = PHASE_FOREIGN;
-		snprintf(entry->why, sizeof(entry->why), "it belongs to another host, %s",
-			uuid_print(&assembly->superblock.host_id, host));
+		if (uuid_is_null(&assembly->superblock.host_id))
+			strcpy(entry->why, "it was exported, and belongs to no host");
+		else
+			snprintf(entry->why, sizeof(entry->why), "it belongs to another host, %s",
+				uuid_print(&assembly->superblock.host_id, host));
 	} else if (assembly->state == ASSEMBLY_INCOMPLETE || assembly->state == ASSEMBLY_UNMADE) {
 		entry->phase = PHASE_INCOMPLETE;
 	} else {
@@ -334,13 +337,16 @@ int assemble_start(
 	return 0;
 }
 
-void assemble_stop(struct daemon *daemon, struct array_entry *entry)
+void assemble_stop(struct daemon *daemon, struct array_entry *entry, bool exported)
 {
 	struct list_node *node;
 
 	sweep_end(daemon, entry);
 	array_clear(daemon, entry);
-	array_stop(entry->array);
+	if (exported)
+		array_export(entry->array);
+	else
+		array_stop(entry->array);
 	entry->array = NULL;
 	entry->held = true;
 	entry->phase = PHASE_HELD;

@@ -602,13 +602,25 @@ static void erase_members(struct array *array)
 					array_places(array), NULL);
 }
 
-static void unmake(struct array *array, bool erase)
+static int mark_nobodys(void *argument)
+{
+	struct keeper *keeper = argument;
+
+	keeper->superblock.host_id = (struct uuid){{0}};
+	return 0;
+}
+
+enum ending { ENDING_STOP, ENDING_EXPORT, ENDING_DELETE };
+
+static void unmake(struct array *array, enum ending ending)
 {
 	struct keeper *keeper = array->keeper;
 
 	array_quiesce(array);
 	reactor_call(keeper->reactor, mark_clean, keeper);
-	if (erase)
+	if (ending == ENDING_EXPORT)
+		reactor_call(keeper->reactor, mark_nobodys, keeper);
+	if (ending == ENDING_DELETE)
 		reactor_call(keeper->reactor, mark_unmade, keeper);
 	keeper_maps_now(keeper);
 	keeper_commit_now(keeper, false);
@@ -617,7 +629,7 @@ static void unmake(struct array *array, bool erase)
 	destroy_shards(array);
 	for (unsigned i = 0; i < array->part_count; i++)
 		destroy_shards(array->parts[i]);
-	if (erase)
+	if (ending == ENDING_DELETE)
 		erase_members(array);
 	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++) {
 		struct blockdev *dev = keeper->rows[i].dev;
@@ -632,12 +644,17 @@ static void unmake(struct array *array, bool erase)
 
 void array_stop(struct array *array)
 {
-	unmake(array, false);
+	unmake(array, ENDING_STOP);
+}
+
+void array_export(struct array *array)
+{
+	unmake(array, ENDING_EXPORT);
 }
 
 void array_delete(struct array *array)
 {
-	unmake(array, true);
+	unmake(array, ENDING_DELETE);
 }
 
 /* --- asking ---------------------------------------------------------------------------------- */

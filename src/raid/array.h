@@ -120,8 +120,10 @@ int array_start(struct array **array, const struct assembly *assembly,
 
 /* No queue of it is open, no sweep runs. Flushes, marks the array as cleanly stopped, frees it. */
 void array_stop(struct array *array);
-/* The same, and the members are members no more. After a crash in the middle of it, as of
- * array_create(), there is the whole array, or ASSEMBLY_UNMADE. */
+/* The same, and the array belongs to no host any more: whoever imports it may have it. */
+void array_export(struct array *array);
+/* The same as array_stop(), and the members are members no more. After a crash in the middle of it,
+ * as of array_create(), there is the whole array, or ASSEMBLY_UNMADE. */
 void array_delete(struct array *array);
 
 struct blockdev *array_blockdev(struct array *array);

@@ -291,6 +291,9 @@ export_import() {
 	media6 && picture >"$dir/before" && says 'drives are given back' braid array export media6 || return
 	says '^0 0$' bash -c "$BUILD/braid rpc status.get | jq -r '\"\(.arrays | length) \(.drives | length)\"'" || return
 	stop && start && says '^0$' bash -c "$BUILD/braid rpc array.list | jq '.arrays | length'" || return
+	# It is nobody's: shown, and not started without import.
+	braid drive attach "$files"/m{0..5} >/dev/null && array_is media6 foreign && says 'was exported, and belongs to no host' braid status &&
+		refuses 'array import media6' braid array start media6 && braid array export media6 >/dev/null || return
 	mkdir "$files/new" && mv "$files"/m{0..5} "$files/new" || return
 	refuses 'allow-degraded|too few' braid array import "$files"/new/m{0,1,2,3} || return
 	says '^0$' bash -c "$BUILD/braid rpc drive.list | jq '.drives | length'" || return
@@ -444,6 +447,33 @@ scrub() {
 		verify media6p0
 }
 
+# scrub_is JQ: of the scrub that runs.
+scrub_is() { braid rpc job.list | jq -e "any(.jobs[]; .type == \"scrub\" and .state != \"done\" and ($1))" >/dev/null; }
+
+# So does a scrub, with what it had found.
+scrub_resumed() {
+	local offset mark
+	fresh
+	truncate -s 512M "$files"/c{0..3}
+	start && braid drive attach "$files"/c{0..3} >/dev/null && braid array create c --level 5 --drives c{0..3} --yes >/dev/null && stop || return
+	offset=$(data_offset "$files/c1")
+	for mark in 1 300; do
+		printf 'braid' | dd of="$files/c1" bs=1 seek=$((offset + mark * 1048576)) conv=notrunc 2>/dev/null
+	done
+	start && braid array scrub c --no-wait >/dev/null && braid job limit "$(job_of scrub)" 60M >/dev/null || return
+	within 10 scrub_is '.done_bytes > 80000000 and .mismatches == 1' && stop && start && within 3 scrub_is '.resumed_bytes >= 67108864' &&
+		scrub_is '.mismatches == 1 and .limit_bytes_per_second == 62914560' || { braid rpc job.list; return 1; }
+	mark=$(braid rpc job.list | jq '.jobs[0].resumed_bytes')
+	# Crashed, it is some seconds behind.
+	braid job limit "$(job_of scrub)" 25M >/dev/null
+	within 15 bash -c "grep -v ^crc32c '$dir/state/state.json' | jq -e 'any(.arrays[]; .mark.done_bytes > $mark)' >/dev/null" || return
+	kill9 && start && within 3 scrub_is ".resumed_bytes > $mark" || { braid rpc job.list; return 1; }
+	braid job limit "$(job_of scrub)" none >/dev/null && within 20 idle || return
+	braid rpc job.list | jq -e '.jobs[0] | .state == "done" and .mismatches == 2' >/dev/null || { braid rpc job.list; return 1; }
+	# The next one begins at the beginning.
+	refuses 'do not agree' braid array scrub c -q && braid rpc job.list | jq -e '.jobs[-1].resumed_bytes == 0' >/dev/null
+}
+
 # A rebuild goes on where it was, with the limit that it had.
 rebuild_killed() {
 	local id before after
@@ -491,7 +521,7 @@ bad_input() {
 cases=(restart restart_time shuffled absent too_many_absent state_lost state_cut state_unwritable duplicate foreign
 	other_member destroyed two_daemons export_import stop_start memory_drives notes_unwritable
 	unmade accept_loss fail_while_dirty spare no_auto_rebuild replace scrub
-	rebuild_killed bad_input)
+	rebuild_killed scrub_resumed bad_input)
 (($# > 0)) || set -- "${cases[@]}"
 for case in "$@"; do
 	begun=$SECONDS
