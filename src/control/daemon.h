@@ -139,6 +139,7 @@ struct daemon {
 	struct reactor_group *group;
 	char run_dir[64];
 	struct list drives, arrays, exports, jobs;
+	struct list sockets; /* control/sockets.h: empty but while the daemon starts */
 	unsigned last_job;
 	struct uuid host_id;
 	struct state state;

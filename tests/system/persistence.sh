@@ -130,9 +130,9 @@ restart() {
 		kill9 && start && picture >"$dir/after" && diff "$dir/before" "$dir/after"
 }
 
-# From exec to the guests' sockets, ten members.
+# From exec to the guests' sockets, which listen at once, and to the first answer; ten members.
 restart_time() {
-	local begun took best=9999
+	local begun took best=9999 listening=9999
 	fresh
 	truncate -s 64M "$files"/t{0..9}
 	start && braid drive attach "$files"/t{0..9} >/dev/null &&
@@ -144,11 +144,13 @@ restart_time() {
 		daemon=$!
 		until [[ -S $dir/run/vhost/t.sock ]]; do sleep 0.005; done
 		took=$((($(date +%s%N) - begun) / 1000000))
-		((took >= best)) || best=$took
+		((took >= listening)) || listening=$took
 		within 5 braid rpc version.get >/dev/null || return
+		took=$((($(date +%s%N) - begun) / 1000000))
+		((took >= best)) || best=$took
 	done
-	echo "from exec to listening controllers: $best ms"
-	((best < 1000))
+	echo "from exec to listening sockets: $listening ms; to the first answer: $best ms"
+	((listening < 300 && best < 1000))
 }
 
 # --- drives that move -------------------------------------------------------------------------------------------
@@ -380,7 +382,8 @@ accept_loss() {
 	wait
 	rm -f "$dir/run/vhost/a.sock"
 	start && within 4 array_is a refused && says 'accept-loss' braid status && refuses 'accept-loss' braid array start a || return
-	[[ ! -e $dir/run/vhost/a.sock ]] || { echo "an array that does not run is exported"; return 1; }
+	[[ ! -e $dir/run/vhost/a.sock ]] && logged 'event=SocketClosed socket=.*/a.sock' ||
+		{ echo "an array that does not run is exported, or its socket did not listen meanwhile"; return 1; }
 	says 'a runs: degraded' braid array start a --accept-loss && stop && start && within 4 array_is a degraded
 }
 
