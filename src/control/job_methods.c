@@ -52,7 +52,7 @@ static struct job *steerable_job(struct daemon *daemon, const json_t *params, st
 
 static void steered(struct daemon *daemon, struct job *job, json_t **result)
 {
-	sweep_steer(job, false);
+	sweep_steer(job);
 	state_changed(daemon);
 	monitor_wake(daemon);
 	*result = json_pack("{s:o}", "job", job_json(job));

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/latency.h"
 #include "block/blockdev.h"
 #include "raid/geometry.h"
 #include "raid/member.h"
@@ -55,7 +56,8 @@ struct array_counters {
 	uint64_t errors;  /* requests that ended with -EIO */
 	uint64_t repairs; /* blocks that could not be read and were written anew */
 	uint64_t log_records, log_batches, log_bytes;
-	uint64_t intents; /* ops that waited for a map to be written */
+	uint64_t intents;		   /* ops that waited for a map to be written */
+	uint64_t latency[LATENCY_BUCKETS]; /* how long requests took */
 };
 
 struct member_counters {

@@ -503,6 +503,27 @@ rebuild_killed() {
 	braid job resume "$id" >/dev/null && braid job limit "$id" none >/dev/null && within 60 healed k && verify k
 }
 
+# A job makes way for guests that work, but never stops, and has everything when they do not.
+job_auto() {
+	local before
+	fresh
+	start && braid drive attach ram:a{0..3}:2G --delay 300 --jitter 300 >/dev/null &&
+		braid array create a --level 5 --drives a{0..3} --yes >/dev/null && braid vhost create a >/dev/null || return
+	load a --pattern randrw --block-size 4K --depth 4 --time 3 && braid array scrub a --no-wait >/dev/null &&
+		braid job limit "$(job_of scrub)" auto >/dev/null || return
+	load a --pattern randrw --block-size 4K --depth 4 --time 12 &
+	sleep 5
+	before=$(braid rpc job.list | jq '.jobs[-1].done_bytes')
+	for _ in {1..6}; do
+		scrub_is '.limit_now_bytes_per_second >= 4194304 and (.throttle | test("/s"))' || { braid rpc job.list; return 1; }
+		sleep 0.9
+	done
+	scrub_is ".done_bytes - $before >= 8388608" || { braid rpc job.list; return 1; }
+	says 'p99|measured' braid job list && wait $! || return
+	within 6 scrub_is '.limit_now_bytes_per_second == 0 and .throttle == "guests are idle"' || { braid rpc job.list; return 1; }
+	braid job cancel "$(job_of scrub)" >/dev/null && within 5 idle
+}
+
 # What cannot be is refused with one sentence.
 bad_input() {
 	media6 && truncate -s 64M "$files"/{a,b} && truncate -s 8M "$files/small" && braid drive attach "$files"/{a,b,small} >/dev/null || return
@@ -524,7 +545,7 @@ bad_input() {
 cases=(restart restart_time shuffled absent too_many_absent state_lost state_cut state_unwritable duplicate foreign
 	other_member destroyed two_daemons export_import stop_start memory_drives notes_unwritable
 	unmade accept_loss fail_while_dirty spare no_auto_rebuild replace scrub
-	rebuild_killed scrub_resumed bad_input)
+	rebuild_killed scrub_resumed job_auto bad_input)
 (($# > 0)) || set -- "${cases[@]}"
 for case in "$@"; do
 	begun=$SECONDS
