@@ -28,8 +28,10 @@ enum {
 	WINDOWS_IN_FLIGHT = 8,
 	SEGMENT_BYTES = 64 << 20,    /* of each member, between two looks at the world */
 	WATERMARK_BYTES = 512 << 20, /* of each member, between two durable watermarks */
-	WATERMARK_SECONDS = 20,
 };
+
+/* Between two durable watermarks. */
+static const uint64_t watermark_ns = 20000000000;
 
 struct sweep {
 	struct array *whole;
@@ -41,7 +43,7 @@ struct sweep {
 	uint64_t limit, started_ns, limited_bytes; /* bytes since then under that limit */
 	uint64_t failed_stripe;			   /* UINT64_MAX: none */
 	uint64_t saved_stripe;
-	time_t saved_at;
+	uint64_t saved_ns;
 };
 
 /* --- windows --------------------------------------------------------------------------------- */
@@ -303,7 +305,7 @@ static int save_watermark(struct sweep *sweep, const struct look *look, uint64_t
 
 	if (!last && (stripe - sweep->saved_stripe) * chunk_bytes < WATERMARK_BYTES &&
 		stripe - sweep->saved_stripe < whole->keeper->superblock.stripes / 4 + 1 &&
-		time(NULL) - sweep->saved_at < WATERMARK_SECONDS)
+		now_ns() - sweep->saved_ns < watermark_ns)
 		return 0;
 	pthread_mutex_lock(&whole->change);
 	for (unsigned i = 0; i < SUPERBLOCK_ROWS && !error; i++) {
@@ -327,7 +329,7 @@ static int save_watermark(struct sweep *sweep, const struct look *look, uint64_t
 			}
 		}
 		sweep->saved_stripe = stripe;
-		sweep->saved_at = time(NULL);
+		sweep->saved_ns = now_ns();
 	}
 	pthread_mutex_unlock(&whole->change);
 	return error;
@@ -536,7 +538,7 @@ int array_sweep(struct array *array, enum sweep_kind kind, struct sweep_progress
 	sweep->kind = kind;
 	sweep->progress = progress;
 	sweep->failed_stripe = UINT64_MAX;
-	sweep->saved_at = time(NULL);
+	sweep->saved_ns = now_ns();
 	memset(sweep->counted, true, sizeof(sweep->counted));
 	atomic_store(&progress->total_bytes, superblock->stripes * superblock->chunk_bytes);
 	if (!array_plain(array, 0)->geometry.redundant)

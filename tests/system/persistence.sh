@@ -275,6 +275,63 @@ destroyed() {
 	refuses '0 drives are free' braid array create x --level 0 --drives free:1 --yes
 }
 
+# Each half of a mirror ran without the other: neither is chosen, and each is still there.
+split_brain() {
+	fresh
+	truncate -s 64M "$files"/b{0,1}
+	start && braid drive attach "$files"/b{0,1} >/dev/null && braid array create b --level 1 --drives b0 b1 --yes >/dev/null &&
+		braid vhost create b >/dev/null && fill b && stop || return
+	mv "$files/b1" "$dir/away" && start && within 5 array_is b degraded && overwrite b && stop || return
+	mv "$files/b0" "$dir/away/b0" && mv "$dir/away/b1" "$files" && start && within 5 array_is b degraded && overwrite b && stop || return
+	mv "$dir/away/b0" "$files" && cp "$files"/b{0,1} "$dir/away" && start && array_is b refused || return
+	says 'went on without the other members' braid status && refuses 'choose one side' braid array start b || return
+	[[ ! -e $dir/run/vhost/b.sock ]] || { echo "a split array is exported"; return 1; }
+	stop && cmp "$files/b0" "$dir/away/b0" && cmp "$files/b1" "$dir/away/b1" || return
+	# The operator chooses.
+	rm "$files/b0" && start && within 5 array_is b degraded && verify b
+}
+
+# A drive that takes writes and cannot make them stable is given up, before a guest's flush is acknowledged.
+flush_fails() {
+	local drive only='"first": 4611686018427387904, "end": 4611686018427387905' # no write is there; a flush has no place
+	fresh
+	truncate -s 64M "$files"/f{0..4}
+	start && braid drive attach "$files"/f{0..4} --injectable >/dev/null &&
+		braid array create f --level 6 --drives f{0..4} --yes >/dev/null && braid vhost create f >/dev/null && fill f || return
+	for drive in f1 f3; do
+		braid rpc drive.inject "{\"name\": \"$drive\", \"rules\": [{\"kind\": \"error\", \"writes\": true, $only}]}" >/dev/null &&
+			load f --verify mixed --pattern randrw --block-size 16K --flush-every 8 --time 1 || return
+		logged "event=Fail array=f .*drive=\"$drive\" reason=\"a flush failed" || return
+	done
+	array_is f degraded && kill9 && start && within 5 array_is f degraded && verify f || return
+	braid rpc array.show '{"name": "f"}' | jq -e '[.array.members[] | select(.state == "failed")] | length == 2' >/dev/null
+}
+
+# The wall clock goes forth and back by ten years, every second.
+clock_steps() {
+	local LD_PRELOAD=
+	fresh
+	truncate -s 64M "$files"/m{0..4}
+	export LD_PRELOAD=$(realpath "$BUILD/tests/clock_steps.so")
+	start && braid drive attach "$files"/m{0..4} >/dev/null &&
+		braid array create m --level 5 --drives m{0..3} --yes >/dev/null && braid vhost create m >/dev/null && fill m || return
+	braid array fail m m1 >/dev/null && braid array add m m4 --yes >/dev/null && overwrite m && within 20 healed m && verify m || return
+	braid array scrub m >/dev/null && kill9 && start && array_is m optimal && verify m && stop && mv "$files/m0" "$dir/away" || return
+	start && array_is m assembling && within 4 array_is m degraded && verify m && kill9 && start && within 4 array_is m degraded && verify m
+}
+
+# By hand: OLD_BUILD=FOLDER tests/system/persistence.sh upgrade. To another build and back, under a restart and a kill.
+upgrade() {
+	local new=$BUILD
+	[[ ${OLD_BUILD:-} ]] || { echo "OLD_BUILD is not set"; return 1; }
+	BUILD=$OLD_BUILD && media6 && picture >"$dir/before" && stop || return
+	for BUILD in "$new" "$OLD_BUILD" "$new"; do
+		start && array_is media6 optimal && picture >"$dir/after" && diff "$dir/before" "$dir/after" && verify media6p0 &&
+			overwrite media6p0 && kill9 || return
+	done
+	start && within 10 healed media6 && verify media6p0 && braid array scrub media6 >/dev/null && stop
+}
+
 two_daemons() {
 	media6 || return
 	refuses 'another braidd' "$BUILD/braidd" --run-dir "$dir/run2" --state-dir "$dir/state" --cores 0 || return
@@ -543,7 +600,7 @@ bad_input() {
 # --- running ----------------------------------------------------------------------------------------------------
 
 cases=(restart restart_time shuffled absent too_many_absent state_lost state_cut state_unwritable duplicate foreign
-	other_member destroyed two_daemons export_import stop_start memory_drives notes_unwritable
+	other_member destroyed split_brain flush_fails clock_steps two_daemons export_import stop_start memory_drives notes_unwritable
 	unmade accept_loss fail_while_dirty spare no_auto_rebuild replace scrub
 	rebuild_killed scrub_resumed job_auto bad_input)
 (($# > 0)) || set -- "${cases[@]}"
