@@ -142,15 +142,17 @@ static json_t *superblock_json(const char *path, const struct superblock *superb
 			(json_int_t)superblock->stripes, "region_bytes",
 			(json_int_t)superblock->region_bytes, "consistency",
 			consistency_name(superblock->consistency)));
-	json_object_update_new(
-		json, json_pack("{s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:I}", "created_at",
-			      (json_int_t)superblock->created_at, "member_bytes",
-			      (json_int_t)superblock->member_bytes, "fingerprint",
-			      superblock->fingerprint, "clean", superblock->clean, "stopped",
-			      superblock->clean ? "in order" : "no: it runs, or there was a crash",
-			      "generation", (json_int_t)superblock->generation, "log_epoch",
-			      (json_int_t)superblock->log_epoch, "layout_id",
-			      (json_int_t)superblock->layout_id));
+	json_object_update_new(json,
+		json_pack("{s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:I}", "created_at",
+			(json_int_t)superblock->created_at, "member_bytes",
+			(json_int_t)superblock->member_bytes, "fingerprint",
+			superblock->fingerprint, "clean", superblock->clean, "stopped",
+			superblock->unmade  ? "it was being made, or deleted: there is no array"
+			: superblock->clean ? "in order"
+					    : "no: it runs, or there was a crash",
+			"generation", (json_int_t)superblock->generation, "log_epoch",
+			(json_int_t)superblock->log_epoch, "layout_id",
+			(json_int_t)superblock->layout_id));
 	json_object_update_new(
 		json, json_pack("{s:s, s:I, s:o, s:o}", "writer", superblock->writer, "written_at",
 			      (json_int_t)superblock->written_at, "layout",

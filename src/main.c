@@ -17,6 +17,7 @@
 #include "control/daemon.h"
 #include "control/monitor.h"
 #include "control/rpc.h"
+#include "control/sockets.h"
 #include "memory/memory.h"
 #include "parity/parity.h"
 #include "reactor/reactor.h"
@@ -193,8 +194,11 @@ static int serve(struct daemon *daemon, const struct options *options, const sig
 	snprintf(path, sizeof(path), "%s/rpc.sock", options->daemon.run_dir);
 	pthread_mutex_lock(&daemon->lock);
 	error = rpc_server_start(&server, daemon, path, fail);
-	if (!error)
+	if (!error) {
+		sockets_open(daemon);
 		monitor_restore(daemon);
+		sockets_close(daemon);
+	}
 	pthread_mutex_unlock(&daemon->lock);
 	if (error)
 		return error;

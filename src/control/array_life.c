@@ -33,9 +33,9 @@ METHOD(array_start_method)
 	assemble(daemon);
 	if (entry->phase == PHASE_FOREIGN)
 		return fail_set(fail, EPERM,
-			"array %s belongs to another host: if no other host uses it, braid array "
+			"array %s is not this host's (%s): if no other host uses it, braid array "
 			"import %s",
-			entry->name, entry->name);
+			entry->name, entry->why, entry->name);
 	if (!entry->array) {
 		if (entry->assembly && entry->assembly->state == ASSEMBLY_REFUSED)
 			return fail_set(fail, EPERM, "%s", entry->why);
@@ -80,13 +80,14 @@ METHOD(array_stop_method)
 	if (error)
 		return error;
 	if (!rpc_boolean(params, "dry_run"))
-		assemble_stop(daemon, entry);
+		assemble_stop(daemon, entry, false);
 	*result = json_pack("{s:o}", "array", array_json(daemon, entry));
 	return 0;
 }
 
-/* Stopped, and its drives given back: nothing of it is left here. */
-METHOD(array_export)
+/* Stopped, and its drives given back: nothing of it is left here, and nobody's host id on them. One
+ * that does not run is given back as it is. */
+METHOD(array_export_method)
 {
 	struct array_entry *entry = array_find(daemon, rpc_string(params, "name", ""), fail);
 	struct list_node *node, *after;
@@ -105,7 +106,7 @@ METHOD(array_export)
 	drives = json_array();
 	uuid = entry->uuid;
 	if (!rpc_boolean(params, "dry_run") && entry->array)
-		assemble_stop(daemon, entry);
+		assemble_stop(daemon, entry, true);
 	list_for_each_safe (node, after, &daemon->drives) {
 		struct drive *drive = container_of(node, struct drive, link);
 
@@ -258,6 +259,10 @@ static int import_one(
 		return fail_set(fail, EPERM, "%s", assembly->why);
 	if (assembly->state == ASSEMBLY_INCOMPLETE)
 		return fail_set(fail, ENODEV, "%s", assembly->why);
+	if (assembly->state == ASSEMBLY_UNMADE)
+		return fail_set(fail, EPERM,
+			"%.300s: --wipe-signatures takes its drives for something new",
+			assembly->why);
 	if (assembly->state == ASSEMBLY_DEGRADED && !rpc_boolean(params, "allow_degraded"))
 		return fail_set(fail, EPERM,
 			"%.300s: name them all, or take it without them with --allow-degraded",

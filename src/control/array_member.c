@@ -320,10 +320,12 @@ METHOD(array_scrub)
 	if (job)
 		return fail_set(fail, EBUSY, "array %s is busy with job %u (%s): braid job wait %u",
 			entry->name, job->id, job_type_name(job->type), job->id);
+	want_sweep(entry, kind);
 	error = job_start_sweep(daemon, entry, (enum sweep_kind)kind, &job, fail);
-	if (error)
+	if (error) {
+		want_sweep(entry, -1);
 		return error;
-	entry->wanted_sweep = kind;
+	}
 	state_changed(daemon);
 	*result = json_pack("{s:o}", "job", job_json(job));
 	return 0;

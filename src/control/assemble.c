@@ -94,30 +94,87 @@ static void find_arrays(struct daemon *daemon, bool foreign)
 	}
 }
 
+/* The drives that an array may be made of; `found` may be NULL. */
+static unsigned collect(struct daemon *daemon, const struct array_entry *entry,
+	struct drive **drives, struct found *found)
+{
+	struct list_node *node;
+	unsigned count = 0;
+
+	list_for_each (node, &daemon->drives) {
+		struct drive *drive = container_of(node, struct drive, link);
+
+		if (!drive->dev || !drive->superblock || drive->dev->user[0] ||
+			!uuid_equal(&drive->superblock->array_uuid, &entry->uuid) ||
+			count == ASSEMBLY_FOUND_MAX)
+			continue;
+		if (found)
+			found[count] =
+				(struct found){drive->dev, drive->superblock, drive->fingerprint};
+		drives[count++] = drive;
+	}
+	return count;
+}
+
 static void decide(struct daemon *daemon, struct array_entry *entry)
 {
+	struct drive *drives[ASSEMBLY_FOUND_MAX];
 	struct found found[ASSEMBLY_FOUND_MAX];
-	unsigned count = 0, absent = entry->assembly ? entry->assembly->absent : ~0u;
-	struct list_node *node;
+	unsigned count, absent = entry->assembly ? entry->assembly->absent : ~0u;
 
 	if (!entry->assembly)
 		entry->assembly = malloc(sizeof(*entry->assembly));
 	if (!entry->assembly)
 		return;
-	list_for_each (node, &daemon->drives) {
-		const struct drive *drive = container_of(node, struct drive, link);
-
-		if (drive->dev && drive->superblock && !drive->dev->user[0] &&
-			uuid_equal(&drive->superblock->array_uuid, &entry->uuid) &&
-			count < ASSEMBLY_FOUND_MAX)
-			found[count++] =
-				(struct found){drive->dev, drive->superblock, drive->fingerprint};
-	}
+	count = collect(daemon, entry, drives, found);
 	assembly_decide(entry->assembly, &entry->uuid, found, count);
 	if (entry->assembly->absent != absent)
 		entry->start_failed = false;
 	if (!entry->start_failed)
 		snprintf(entry->why, sizeof(entry->why), "%s", entry->assembly->why);
+}
+
+/* Drives of it that are not there are not waited for. */
+static void forget_members(struct daemon *daemon, const struct uuid *array)
+{
+	struct list_node *node;
+
+	list_for_each (node, &daemon->drives) {
+		struct drive *drive = container_of(node, struct drive, link);
+
+		if (!drive->dev && uuid_equal(&drive->array_uuid, array))
+			drive->array_uuid = drive->member_uuid = (struct uuid){{0}};
+	}
+	state_changed(daemon);
+}
+
+/* Erases what is left of an array that was being made, or deleted, when the daemon before this one
+ * ended. The order is assembly_is_leftover()'s. */
+static void erase_leftovers(struct daemon *daemon, struct array_entry *entry)
+{
+	const struct assembly *assembly = entry->assembly;
+	struct drive *drives[ASSEMBLY_FOUND_MAX];
+	unsigned count = collect(daemon, entry, drives, NULL), erased = 0;
+	struct fail fail = {0};
+
+	for (unsigned knows = 0; knows < 2; knows++)
+		for (unsigned i = 0; i < count; i++) {
+			struct drive *drive = drives[i];
+
+			if (!assembly_is_leftover(assembly, i) || !drive->superblock ||
+				drive->superblock->unmade != knows)
+				continue;
+			if (drive_wipe(daemon, drive, &fail)) {
+				log_error("event=LeftoverNotErased drive=%s why=\"%s\"",
+					drive->name, fail.text);
+				return; /* in this order, or later */
+			}
+			erased++;
+		}
+	log_info("event=LeftoversErased array=%s drives=%u why=\"it was being made, or deleted, "
+		 "when braidd ended\"",
+		entry->name, erased);
+	forget_members(daemon, &entry->uuid);
 }
 
 /* What becomes of an array that does not run. */
@@ -132,9 +189,12 @@ static void set_phase(struct daemon *daemon, struct array_entry *entry)
 		entry->phase = PHASE_REFUSED;
 	} else if (!uuid_equal(&assembly->superblock.host_id, &daemon->host_id)) {
 		entry->phase = PHASE_FOREIGN;
-		snprintf(entry->why, sizeof(entry->why), "it belongs to another host, %s",
-			uuid_print(&assembly->superblock.host_id, host));
-	} else if (assembly->state == ASSEMBLY_INCOMPLETE) {
+		if (uuid_is_null(&assembly->superblock.host_id))
+			strcpy(entry->why, "it was exported, and belongs to no host");
+		else
+			snprintf(entry->why, sizeof(entry->why), "it belongs to another host, %s",
+				uuid_print(&assembly->superblock.host_id, host));
+	} else if (assembly->state == ASSEMBLY_INCOMPLETE || assembly->state == ASSEMBLY_UNMADE) {
 		entry->phase = PHASE_INCOMPLETE;
 	} else {
 		entry->phase = PHASE_WAITING;
@@ -213,6 +273,11 @@ void assemble(struct daemon *daemon)
 				array_phase_name(entry->phase), entry->why);
 		if (entry->phase == PHASE_WAITING && entry->assembly->state == ASSEMBLY_COMPLETE)
 			start_or_say(daemon, entry);
+		else if (entry->phase == PHASE_INCOMPLETE && entry->assembly &&
+			 entry->assembly->state == ASSEMBLY_UNMADE) {
+			erase_leftovers(daemon, entry);
+			array_free(entry);
+		}
 	}
 }
 
@@ -272,13 +337,16 @@ int assemble_start(
 	return 0;
 }
 
-void assemble_stop(struct daemon *daemon, struct array_entry *entry)
+void assemble_stop(struct daemon *daemon, struct array_entry *entry, bool exported)
 {
 	struct list_node *node;
 
 	sweep_end(daemon, entry);
 	array_clear(daemon, entry);
-	array_stop(entry->array);
+	if (exported)
+		array_export(entry->array);
+	else
+		array_stop(entry->array);
 	entry->array = NULL;
 	entry->held = true;
 	entry->phase = PHASE_HELD;

@@ -14,8 +14,9 @@ void assemble_overdue(struct daemon *daemon);
 /* Starts an array that was found, with this host's id. 0 or -errno with a sentence. */
 int assemble_start(
 	struct daemon *daemon, struct array_entry *entry, bool accept_loss, struct fail *fail);
-/* Ends controllers, volumes, its sweep, and the array; it is listed as stopped. */
-void assemble_stop(struct daemon *daemon, struct array_entry *entry);
+/* Ends controllers, volumes, its sweep, and the array; it is listed as stopped. `exported`: and
+ * belongs to no host any more. */
+void assemble_stop(struct daemon *daemon, struct array_entry *entry, bool exported);
 
 const char *array_phase_name(enum array_phase phase);
 

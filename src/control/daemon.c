@@ -41,6 +41,7 @@ void daemon_init(
 	list_init(&daemon->arrays);
 	list_init(&daemon->exports);
 	list_init(&daemon->jobs);
+	list_init(&daemon->sockets);
 }
 
 struct drive *drive_find(struct daemon *daemon, const char *name)

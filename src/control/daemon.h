@@ -21,6 +21,7 @@
 #include "base/list.h"
 #include "block/blockdev.h"
 #include "control/state.h"
+#include "control/throttle.h"
 #include "raid/array.h"
 #include "raid/assembly.h"
 #include "vhost/controller.h"
@@ -80,7 +81,7 @@ enum array_phase {
 /* What the operator said of a kind of sweep; kept until that sweep is done. */
 struct sweep_setting {
 	bool paused;
-	bool automatic; /* slow while guests are busy */
+	bool automatic; /* steered by the guests' latency: control/throttle.h */
 	uint64_t limit_bytes_per_second;
 };
 
@@ -100,13 +101,16 @@ struct array_entry {
 	struct list volumes;
 	uint64_t made_at; /* seconds since 1970 */
 	struct sweep_setting settings[SWEEPS];
-	int wanted_sweep;	 /* SWEEP_SCRUB or SWEEP_REPAIR that was asked for; -1 */
+	int wanted_sweep;	       /* SWEEP_SCRUB or SWEEP_REPAIR that was asked for; -1 */
+	struct sweep_mark wanted_mark; /* how far that one has got; in the state file */
+	uint64_t marked_ns;	       /* when wanted_mark was taken */
+	struct throttle throttle;
+	uint64_t throttled_ns;	 /* its last tick */
 	uint64_t sweep_after_ns; /* not before: the last one failed */
 	/* What the monitor saw last. */
 	struct {
 		enum array_state state;
 		bool spares_missing;
-		uint64_t requests;
 		char spare_trouble[FAIL_TEXT_BYTES];
 	} seen_last;
 	struct list_node link;
@@ -137,6 +141,7 @@ struct daemon {
 	struct reactor_group *group;
 	char run_dir[64];
 	struct list drives, arrays, exports, jobs;
+	struct list sockets; /* control/sockets.h: empty but while the daemon starts */
 	unsigned last_job;
 	struct uuid host_id;
 	struct state state;

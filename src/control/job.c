@@ -10,14 +10,13 @@
 #include "base/bits.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/units.h"
 #include "control/drives.h"
 #include "control/jobs.h"
 #include "control/monitor.h"
 
 enum { ENDED_JOBS_KEPT = 16, SWEEP_END_POLL_US = 500 };
 
-/* What a sweep may move while guests work, per member and second, when its limit is automatic. */
-static const uint64_t busy_bytes_per_second = 32 << 20;
 /* A sweep that failed is due again: not at once, or it would fail all the time. */
 static const uint64_t after_failure_ns = 30000000000;
 
@@ -131,6 +130,26 @@ void job_bytes(const struct job *job, uint64_t *done, uint64_t *total)
 	*done = MIN(*done, *total);
 }
 
+/* What `job limit auto` does now. */
+static void throttle_text(const struct job *job, char *text, size_t bytes)
+{
+	const struct throttle *throttle;
+	char limit[UNITS_TEXT_BYTES];
+
+	text[0] = '\0';
+	if (job->state != JOB_RUNNING || !job->entry || !job->entry->settings[job->type].automatic)
+		return;
+	throttle = &job->entry->throttle;
+	units_print(throttle->limit, limit);
+	if (!throttle->limit)
+		snprintf(text, bytes, "guests are idle");
+	else if (throttle->probing || !throttle->idle_p99_ns)
+		snprintf(text, bytes, "%s/s while guests are measured", limit);
+	else
+		snprintf(text, bytes, "%s/s, guests' p99 %.1f of %.1f ms", limit,
+			(double)throttle->p99_ns / 1e6, (double)throttle_bound_ns(throttle) / 1e6);
+}
+
 json_t *job_json(const struct job *job)
 {
 	static const char *const states[] = {"running", "done", "failed", "cancelled"};
@@ -140,12 +159,15 @@ json_t *job_json(const struct job *job)
 	bool paused = job->state == JOB_RUNNING && atomic_load(&job->sweep.pause);
 	uint64_t done, total, speed = paused ? 0 : job->bytes_per_second;
 	uint64_t elapsed_ms = (end - job->started_ns) / 1000000;
+	uint64_t from = job->sweep.begin.done_bytes;
+	char throttled[96];
 	json_t *json;
 
 	job_bytes(job, &done, &total);
+	throttle_text(job, throttled, sizeof(throttled));
 	if ((!speed && !paused && elapsed_ms && job->type == JOB_INITIALISE) ||
 		job->state != JOB_RUNNING)
-		speed = elapsed_ms ? done * 1000 / elapsed_ms : 0;
+		speed = elapsed_ms ? (done - MIN(done, from)) * 1000 / elapsed_ms : 0;
 	json = json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "id", (int)job->id,
 		"type", job_type_name(job->type), "target", job->target, "state",
 		paused ? "paused" : states[job->state], "error", job->error, "done_bytes",
@@ -155,7 +177,10 @@ json_t *job_json(const struct job *job)
 	if (job->type == JOB_INITIALISE)
 		return json;
 	json_object_update_new(
-		json, json_pack("{s:I, s:b, s:I, s:I, s:I, s:I}", "limit_bytes_per_second",
+		json, json_pack("{s:s, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I}", "throttle",
+			      throttled, "limit_now_bytes_per_second",
+			      (json_int_t)atomic_load(&job->sweep.limit_bytes_per_second),
+			      "resumed_bytes", (json_int_t)from, "limit_bytes_per_second",
 			      (json_int_t)setting->limit_bytes_per_second, "limit_auto",
 			      setting->automatic, "mismatches",
 			      (json_int_t)atomic_load(&job->sweep.mismatches), "located",
@@ -296,15 +321,26 @@ struct job *sweep_of(struct daemon *daemon, const struct array_entry *entry)
 	return NULL;
 }
 
-void sweep_steer(struct job *job, bool guests_busy)
+void sweep_steer(struct job *job)
 {
 	const struct sweep_setting *setting = &job->entry->settings[job->type];
 	uint64_t limit = setting->limit_bytes_per_second;
 
 	if (setting->automatic)
-		limit = guests_busy ? busy_bytes_per_second : 0;
+		limit = job->entry->throttle.limit;
 	atomic_store(&job->sweep.limit_bytes_per_second, limit);
 	atomic_store(&job->sweep.pause, setting->paused);
+}
+
+void sweep_mark(struct job *job)
+{
+	struct array_entry *entry = job->entry;
+
+	if (entry->wanted_sweep != (int)job->type)
+		return;
+	entry->wanted_mark = sweep_mark_of(&job->sweep);
+	entry->marked_ns = monotonic_ns();
+	state_changed(job->daemon);
 }
 
 void sweep_end(struct daemon *daemon, struct array_entry *entry)
@@ -317,7 +353,14 @@ void sweep_end(struct daemon *daemon, struct array_entry *entry)
 	atomic_store(&job->sweep.cancel, true);
 	while (!atomic_load(&job->swept))
 		usleep(SWEEP_END_POLL_US);
+	sweep_mark(job);
 	job->entry = NULL;
+}
+
+void want_sweep(struct array_entry *entry, int kind)
+{
+	entry->wanted_sweep = kind;
+	entry->wanted_mark = (struct sweep_mark){0};
 }
 
 /* What a sweep that ended by itself leaves behind. */
@@ -331,8 +374,9 @@ static void settle_sweep(struct job *job, int error)
 		entry->sweep_after_ns = monotonic_ns() + after_failure_ns;
 	if (!error)
 		entry->settings[job->type] = (struct sweep_setting){0};
+	sweep_mark(job);
 	if (!error && entry->wanted_sweep == (int)job->type)
-		entry->wanted_sweep = -1;
+		want_sweep(entry, -1);
 	if (entry->array)
 		drives_adopt(job->daemon, entry);
 	state_changed(job->daemon);
@@ -388,14 +432,18 @@ int job_start_sweep(struct daemon *daemon, struct array_entry *entry, enum sweep
 	if (!job)
 		return -fail->error;
 	job->entry = entry;
-	sweep_steer(job, false);
+	if (entry->wanted_sweep == (int)kind)
+		job->sweep.begin = entry->wanted_mark;
+	job->sampled_bytes = job->sweep.begin.done_bytes;
+	sweep_steer(job);
 	error = start_thread(job, sweep_main, fail);
 	if (error) {
 		free_job(job);
 		return error;
 	}
-	log_info("event=JobStarted job=%u type=%s array=%s", job->id, job_type_name(job->type),
-		entry->name);
+	log_info("event=JobStarted job=%u type=%s array=%s from_bytes=%llu", job->id,
+		job_type_name(job->type), entry->name,
+		(unsigned long long)job->sweep.begin.done_bytes);
 	if (created)
 		*created = job;
 	return 0;

@@ -52,7 +52,7 @@ static struct job *steerable_job(struct daemon *daemon, const json_t *params, st
 
 static void steered(struct daemon *daemon, struct job *job, json_t **result)
 {
-	sweep_steer(job, false);
+	sweep_steer(job);
 	state_changed(daemon);
 	monitor_wake(daemon);
 	*result = json_pack("{s:o}", "job", job_json(job));
@@ -112,7 +112,7 @@ METHOD(job_cancel)
 	if (job->type == JOB_INITIALISE) {
 		atomic_store(&job->clear.cancel, true);
 	} else {
-		job->entry->wanted_sweep = -1;
+		want_sweep(job->entry, -1);
 		job->entry->settings[job->type] = (struct sweep_setting){0};
 		atomic_store(&job->sweep.pause, false);
 		atomic_store(&job->sweep.cancel, true);

@@ -66,8 +66,12 @@ int job_start_sweep(struct daemon *daemon, struct array_entry *entry, enum sweep
 struct job *sweep_of(struct daemon *daemon, const struct array_entry *entry);
 /* Ends it, and waits until it does not touch the array any more. */
 void sweep_end(struct daemon *daemon, struct array_entry *entry);
-/* Carries an array's setting over to the sweep that runs. */
-void sweep_steer(struct job *job, bool guests_busy);
+/* Takes down how far a scrub that was asked for has got. */
+void sweep_mark(struct job *job);
+/* A scrub or repair is asked for, from the beginning; -1: none any more. */
+void want_sweep(struct array_entry *entry, int kind);
+/* Carries an array's setting, and what its throttle says, over to the sweep that runs. */
+void sweep_steer(struct job *job);
 
 void job_bytes(const struct job *job, uint64_t *done, uint64_t *total);
 const char *job_type_name(enum job_type type);

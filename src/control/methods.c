@@ -63,7 +63,7 @@ static const struct rpc_method methods[] = {
 		STRING("scan", "a folder: all members in it"),
 		BOOLEAN("accept_loss", "also when a crash may have damaged what is lost"),
 		BOOLEAN("allow_degraded", "also without members that are not there")}},
-	{"array.export", array_export, "stops an array and gives its drives back, for another host", {
+	{"array.export", array_export_method, "stops an array and gives its drives back, for another host", {
 		STRING_("name", "the array"),
 		BOOLEAN("connected", "also while a guest is connected"),
 		BOOLEAN("dry_run", "only check")}},

@@ -23,7 +23,7 @@ METHOD(array_delete_method);
 METHOD(array_start_method);
 METHOD(array_stop_method);
 METHOD(array_import);
-METHOD(array_export);
+METHOD(array_export_method);
 METHOD(array_fail);
 METHOD(array_remove);
 METHOD(array_add);

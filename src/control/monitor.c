@@ -19,6 +19,8 @@ enum { TICK_MS = 1000, WAITING_TICK_MS = 500, TOLD_PERCENT = 20, LOCKED_POLL_US 
 
 /* How often the members of arrays that wait, or that wait for long, are looked for elsewhere. */
 static const uint64_t search_ns = 2000000000, search_seldom_ns = 30000000000;
+/* How far a scrub is behind after a crash. */
+static const uint64_t mark_ns = 10000000000;
 static const uint64_t locked_wait_ns = 1000000000;
 
 /* --- drives that come back ------------------------------------------------------------------- */
@@ -208,12 +210,14 @@ static void use_spare(
 }
 
 /* Speed, and mdadm's RebuildNN. */
-static void watch_sweep(struct job *job, bool busy)
+static void watch_sweep(struct job *job)
 {
 	uint64_t now = monotonic_ns(), elapsed = now - job->sampled_ns, done, total;
 	unsigned percent;
 
-	sweep_steer(job, busy);
+	sweep_steer(job);
+	if (now - job->entry->marked_ns > mark_ns)
+		sweep_mark(job);
 	job_bytes(job, &done, &total);
 	if (elapsed >= TICK_MS * 900000ull) {
 		uint64_t rate = done > job->sampled_bytes
@@ -239,14 +243,14 @@ static void watch_sweep(struct job *job, bool busy)
 }
 
 /* What is due is started; a scrub makes way for what is. */
-static void start_due(struct daemon *daemon, struct array_entry *entry, bool busy)
+static void start_due(struct daemon *daemon, struct array_entry *entry)
 {
 	struct job *job = sweep_of(daemon, entry);
 	int due = array_sweep_due(entry->array);
 	struct fail fail = {0};
 
 	if (job) {
-		watch_sweep(job, busy);
+		watch_sweep(job);
 		if (due >= 0 && (job->type == JOB_SCRUB || job->type == JOB_REPAIR)) {
 			log_info("event=ScrubPostponed array=%s job=%u", entry->name, job->id);
 			sweep_end(daemon, entry);
@@ -261,20 +265,31 @@ static void start_due(struct daemon *daemon, struct array_entry *entry, bool bus
 		log_error("event=SweepNotStarted array=%s why=\"%s\"", entry->name, fail.text);
 }
 
+/* What the guests notice of the sweep. */
+static void measure_guests(
+	struct daemon *daemon, struct array_entry *entry, const struct array_status *status)
+{
+	const struct job *job = sweep_of(daemon, entry);
+	bool sweeping = job && !atomic_load(&job->sweep.pause);
+	uint64_t now = monotonic_ns();
+
+	if (now - entry->throttled_ns < TICK_MS * 900000ull)
+		return;
+	entry->throttled_ns = now;
+	throttle_tick(&entry->throttle, status->counters.latency, sweeping,
+		sweeping ? job->bytes_per_second : 0);
+}
+
 static void look_at(struct daemon *daemon, struct array_entry *entry)
 {
 	struct array_status status;
-	uint64_t requests;
-	bool busy;
 
 	array_status(entry->array, &status);
-	requests = status.counters.reads + status.counters.writes + status.counters.discards;
-	busy = requests != entry->seen_last.requests;
-	entry->seen_last.requests = requests;
+	measure_guests(daemon, entry, &status);
 	say_changes(entry, &status);
 	drives_adopt(daemon, entry);
 	use_spare(daemon, entry, &status);
-	start_due(daemon, entry, busy);
+	start_due(daemon, entry);
 }
 
 /* --- the thread ------------------------------------------------------------------------------ */

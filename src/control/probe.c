@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 
 #include "base/cleanup.h"
+#include "raid/gpt.h"
 
 static int read_size(int fd, const struct stat *status, uint64_t *bytes)
 {
@@ -46,6 +47,13 @@ static bool read_ring(
 	return found;
 }
 
+static bool has_our_table(int fd)
+{
+	char head[GPT_LOOK_BYTES];
+
+	return pread(fd, head, sizeof(head), 0) == (ssize_t)sizeof(head) && gpt_head_is_ours(head);
+}
+
 int probe_superblock(const char *path, struct superblock *superblock, struct stat *status,
 	uint64_t *bytes_read, struct fail *fail)
 {
@@ -71,6 +79,11 @@ int probe_superblock(const char *path, struct superblock *superblock, struct sta
 		return fail_set(fail, ENODATA, "%s is too small to be a member", path);
 	for (unsigned i = 0; i < 2; i++)
 		found = read_ring(fd, &rings[i], found, superblock, &why);
+	if (!found && why.error == ENODATA && has_our_table(fd))
+		return fail_set(fail, EILSEQ,
+			"%s: its partition table says that it is a member of a braid array, but "
+			"its superblocks are gone",
+			path);
 	if (!found)
 		return fail_set(fail, why.error, "%s: %s", path, why.text);
 	if (superblock->member_bytes > bytes)

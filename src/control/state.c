@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/log.h"
 #include "control/daemon.h"
 #include "control/notes.h"
@@ -42,6 +43,13 @@ static json_t *drive_state(const struct drive *drive)
 		uuid_json(&drive->array_uuid), "member", uuid_json(&drive->member_uuid));
 }
 
+static json_t *mark_state(const struct sweep_mark *mark)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "done_bytes", (json_int_t)mark->done_bytes,
+		"mismatches", (json_int_t)mark->mismatches, "located", (json_int_t)mark->located,
+		"repaired", (json_int_t)mark->repaired, "unreadable", (json_int_t)mark->unreadable);
+}
+
 static json_t *array_state(struct daemon *daemon, struct array_entry *entry)
 {
 	const json_t *before;
@@ -63,6 +71,8 @@ static json_t *array_state(struct daemon *daemon, struct array_entry *entry)
 	array = json_pack("{s:s, s:s, s:o, s:o*}", "uuid", uuid, "name", entry->name, "sweeps",
 		settings, "wanted",
 		entry->wanted_sweep < 0 ? NULL : json_string(sweep_names[entry->wanted_sweep]));
+	if (entry->wanted_sweep >= 0)
+		json_object_set_new(array, "mark", mark_state(&entry->wanted_mark));
 	if (entry->array)
 		json_object_set_new(array, "notes", notes_json(daemon, entry));
 	else if (json_object_get(before, "notes"))
@@ -236,6 +246,25 @@ const json_t *state_array(const struct daemon *daemon, const char *uuid)
 	return NULL;
 }
 
+/* Only a mark that makes sense: else from the beginning. */
+static void read_mark(struct sweep_mark *mark, const json_t *json)
+{
+	uint64_t *const fields[] = {&mark->done_bytes, &mark->mismatches, &mark->located,
+		&mark->repaired, &mark->unreadable};
+	static const char *const names[] = {
+		"done_bytes", "mismatches", "located", "repaired", "unreadable"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		int64_t value = rpc_integer(json, names[i], -1);
+
+		if (value < 0) {
+			*mark = (struct sweep_mark){0};
+			return;
+		}
+		*fields[i] = (uint64_t)value;
+	}
+}
+
 void state_restore_settings(struct daemon *daemon, struct array_entry *entry)
 {
 	char uuid[UUID_TEXT_BYTES];
@@ -255,4 +284,6 @@ void state_restore_settings(struct daemon *daemon, struct array_entry *entry)
 		if ((i == SWEEP_SCRUB || i == SWEEP_REPAIR) && !strcmp(wanted, sweep_names[i]))
 			entry->wanted_sweep = (int)i;
 	}
+	if (entry->wanted_sweep >= 0)
+		read_mark(&entry->wanted_mark, json_object_get(row, "mark"));
 }

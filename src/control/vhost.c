@@ -9,6 +9,7 @@
 #include "control/exports.h"
 #include "control/methods.h"
 #include "control/notes.h"
+#include "control/sockets.h"
 #include "reactor/reactor.h"
 
 static const char *trouble_of(const struct export *export, const struct controller_status *status)
@@ -191,7 +192,8 @@ static int open_controller(struct daemon *daemon, struct export *export, struct 
 	error = blockdev_claim(export->config.dev, user, fail);
 	if (error)
 		return error;
-	error = controller_create(&export->controller, &export->config, daemon->group, fail);
+	error = controller_create(&export->controller, &export->config, daemon->group,
+		sockets_take(daemon, export->config.path), fail);
 	if (error)
 		blockdev_release(export->config.dev);
 	return error;

@@ -491,11 +491,26 @@ static void new_superblock(struct build *build, const struct layout *layout)
 		(uint64_t)config->chunk_bytes);
 	superblock->consistency = config->consistency;
 	superblock->log_epoch = 1;
+	superblock->unmade = true;
 	for (unsigned i = 0; i < config->members; i++) {
 		superblock->rows[i].state = ROW_IN_SYNC;
 		superblock->rows[i].since = 1;
 		uuid_make(&superblock->rows[i].uuid);
 	}
+}
+
+static int mark_made(void *keeper)
+{
+	((struct keeper *)keeper)->superblock.unmade = false;
+	return 0;
+}
+
+/* Until here every superblock says that the array is not there: a crash leaves none. From the first
+ * one that does not, all members have one, and the array is whole. */
+static void come_into_being(struct array *array)
+{
+	reactor_call(array->keeper->reactor, mark_made, array->keeper);
+	keeper_commit_now(array->keeper, false);
 }
 
 /* So that others see that the drives are used. braid does not need it: what fails is only said. */
@@ -534,9 +549,11 @@ int array_create(struct array **array, const struct array_config *config,
 		seat_row(build, i, config->member[i], config->fingerprint[i], places_of(config));
 	error = build_array(array, build, fail);
 	free(build);
-	if (!error)
-		write_gpts(*array);
-	return error;
+	if (error)
+		return error;
+	come_into_being(*array);
+	write_gpts(*array);
+	return 0;
 }
 
 /* --- stopping -------------------------------------------------------------------------------- */
@@ -560,12 +577,51 @@ static int mark_clean(void *argument)
 	return 0;
 }
 
-static void unmake(struct array *array, bool erase)
+/* From the first superblock that says so on, whatever is left of the array is recognised as what it
+ * is, in any part of it: raid/assembly.c. A broken array's are written too, as far as they can be:
+ * nobody is to come back to it. */
+static int mark_unmade(void *argument)
+{
+	struct keeper *keeper = argument;
+
+	keeper->superblock.unmade = true;
+	keeper->frozen = false;
+	return 0;
+}
+
+/* Failed members first: they know nothing of it. */
+static void erase_members(struct array *array)
+{
+	struct keeper *keeper = array->keeper;
+
+	for (unsigned live = 0; live < 2; live++)
+		for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++)
+			if (keeper->rows[i].dev &&
+				live == (keeper->superblock.rows[i].state != ROW_FAILED))
+				superblock_erase(keeper->rows[i].dev, keeper->reactor,
+					array_places(array), NULL);
+}
+
+static int mark_nobodys(void *argument)
+{
+	struct keeper *keeper = argument;
+
+	keeper->superblock.host_id = (struct uuid){{0}};
+	return 0;
+}
+
+enum ending { ENDING_STOP, ENDING_EXPORT, ENDING_DELETE };
+
+static void unmake(struct array *array, enum ending ending)
 {
 	struct keeper *keeper = array->keeper;
 
 	array_quiesce(array);
 	reactor_call(keeper->reactor, mark_clean, keeper);
+	if (ending == ENDING_EXPORT)
+		reactor_call(keeper->reactor, mark_nobodys, keeper);
+	if (ending == ENDING_DELETE)
+		reactor_call(keeper->reactor, mark_unmade, keeper);
 	keeper_maps_now(keeper);
 	keeper_commit_now(keeper, false);
 	array_settle(array);
@@ -573,15 +629,14 @@ static void unmake(struct array *array, bool erase)
 	destroy_shards(array);
 	for (unsigned i = 0; i < array->part_count; i++)
 		destroy_shards(array->parts[i]);
+	if (ending == ENDING_DELETE)
+		erase_members(array);
 	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++) {
 		struct blockdev *dev = keeper->rows[i].dev;
 
 		keeper_seat(keeper, i, NULL, NULL);
-		if (!dev)
-			continue;
-		if (erase)
-			superblock_erase(dev, keeper->reactor, array_places(array), NULL);
-		blockdev_release(dev);
+		if (dev)
+			blockdev_release(dev);
 	}
 	keeper_destroy(keeper);
 	array_free(array);
@@ -589,12 +644,17 @@ static void unmake(struct array *array, bool erase)
 
 void array_stop(struct array *array)
 {
-	unmake(array, false);
+	unmake(array, ENDING_STOP);
+}
+
+void array_export(struct array *array)
+{
+	unmake(array, ENDING_EXPORT);
 }
 
 void array_delete(struct array *array)
 {
-	unmake(array, true);
+	unmake(array, ENDING_DELETE);
 }
 
 /* --- asking ---------------------------------------------------------------------------------- */

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/latency.h"
 #include "block/blockdev.h"
 #include "raid/geometry.h"
 #include "raid/member.h"
@@ -55,7 +56,8 @@ struct array_counters {
 	uint64_t errors;  /* requests that ended with -EIO */
 	uint64_t repairs; /* blocks that could not be read and were written anew */
 	uint64_t log_records, log_batches, log_bytes;
-	uint64_t intents; /* ops that waited for a map to be written */
+	uint64_t intents;		   /* ops that waited for a map to be written */
+	uint64_t latency[LATENCY_BUCKETS]; /* how long requests took */
 };
 
 struct member_counters {
@@ -120,7 +122,10 @@ int array_start(struct array **array, const struct assembly *assembly,
 
 /* No queue of it is open, no sweep runs. Flushes, marks the array as cleanly stopped, frees it. */
 void array_stop(struct array *array);
-/* The same, and the members are members no more. */
+/* The same, and the array belongs to no host any more: whoever imports it may have it. */
+void array_export(struct array *array);
+/* The same as array_stop(), and the members are members no more. After a crash in the middle of it,
+ * as of array_create(), there is the whole array, or ASSEMBLY_UNMADE. */
 void array_delete(struct array *array);
 
 struct blockdev *array_blockdev(struct array *array);
@@ -138,8 +143,9 @@ const char *array_state_name(enum array_state state);
 
 /* --- members --------------------------------------------------------------------------------- */
 
-/* Gives up the member in a slot. -EALREADY when it is lost; -EPERM when the array would not survive
- * and `beyond_redundancy` is not set. A row of a spare or a replacement is simply let go. */
+/* Gives up the member in a slot. -EALREADY when it is lost; -EPERM when data would be lost with it
+ * (the array does not survive it, or regions wait for a resync) and `beyond_redundancy` is not set.
+ * A row of a spare or a replacement is simply let go. */
 int array_fail_member(struct array *array, unsigned row, bool beyond_redundancy, struct fail *fail);
 /* Whether array_fail_member() would do it; the same errors. */
 int array_fail_check(struct array *array, unsigned row, bool beyond_redundancy, struct fail *fail);
@@ -172,6 +178,11 @@ enum sweep_kind {
 	SWEEPS,
 };
 
+/* How far a scrub has got: everything below done_bytes has been looked at. */
+struct sweep_mark {
+	uint64_t done_bytes, mismatches, located, repaired, unreadable;
+};
+
 /* Shared between the sweep and whoever watches or steers it. Sizes are bytes of each member. */
 struct sweep_progress {
 	_Atomic uint64_t done_bytes, total_bytes;
@@ -182,7 +193,15 @@ struct sweep_progress {
 	_Atomic uint64_t limit_bytes_per_second; /* 0: none. May be changed any time */
 	atomic_bool pause;			 /* likewise */
 	atomic_bool cancel;			 /* -ECANCELED; what is done stays done */
+	struct sweep_mark begin; /* SCRUB, REPAIR: where it goes on; set before it starts */
+	struct {
+		_Atomic unsigned turn; /* odd: it is being written */
+		_Atomic uint64_t done_bytes, mismatches, located, repaired, unreadable;
+	} mark;
 };
+
+/* Where a scrub that ends now could go on: a little behind done_bytes. Any thread. */
+struct sweep_mark sweep_mark_of(struct sweep_progress *progress);
 
 /* Does it and waits; any thread that is not a reactor, without the control lock. Afterwards the
  * rows

@@ -198,6 +198,13 @@ static void explain(struct assembly *assembly, const struct found *found, unsign
 			found[i].dev->name, member_verdict_text(assembly->verdict[i]));
 		return;
 	}
+	if (assembly->state == ASSEMBLY_UNMADE) {
+		snprintf(assembly->why, sizeof(assembly->why),
+			"array %.63s is not there: it was being made, or deleted, when its host "
+			"stopped",
+			superblock->name);
+		return;
+	}
 	snprintf(assembly->why, sizeof(assembly->why),
 		"array %.63s: %u of %u members are there, %u more are expected%s", superblock->name,
 		present, superblock->members, assembly->absent,
@@ -272,6 +279,8 @@ void assembly_decide(struct assembly *assembly, const struct uuid *array_uuid,
 			is_live(assembly->superblock.rows[i].state) && !assembly->member[i];
 	if (refused)
 		assembly->state = ASSEMBLY_REFUSED;
+	else if (assembly->superblock.unmade)
+		assembly->state = ASSEMBLY_UNMADE;
 	else if (!can_serve(assembly))
 		assembly->state = ASSEMBLY_INCOMPLETE;
 	else

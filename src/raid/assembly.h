@@ -34,6 +34,7 @@ enum assembly_state {
 	ASSEMBLY_DEGRADED,   /* members are absent, but the rest can serve */
 	ASSEMBLY_INCOMPLETE, /* too many are absent: wait for more */
 	ASSEMBLY_REFUSED,    /* duplicates or a split: the operator has to choose */
+	ASSEMBLY_UNMADE,     /* it was being made, or deleted: there is no array */
 };
 
 struct assembly {
@@ -53,6 +54,14 @@ struct assembly {
 /* At most ASSEMBLY_FOUND_MAX are looked at. */
 void assembly_decide(struct assembly *assembly, const struct uuid *array_uuid,
 	const struct found *found, unsigned count);
+
+/* UNMADE: whether a found one is what is left of the array, to be erased. Those that the freshest
+ * does not call unmade go first: alone they would look like an array. */
+static inline bool assembly_is_leftover(const struct assembly *assembly, unsigned found)
+{
+	return assembly->state == ASSEMBLY_UNMADE && assembly->verdict[found] != VERDICT_OTHER &&
+	       assembly->verdict[found] != VERDICT_DUPLICATE;
+}
 
 const char *member_verdict_text(enum member_verdict verdict);
 

@@ -239,6 +239,43 @@ static int write_or_erase(struct blockdev *dev, struct reactor *reactor,
 	return error;
 }
 
+/* The first entry is the only one that braid writes; where it lies depends on who wrote it. */
+static bool has_our_entry(const char *bytes, size_t at)
+{
+	struct uuid type = guid_of(&gpt_type);
+
+	return !memcmp(bytes + at, &type, sizeof(type));
+}
+
+bool gpt_head_is_ours(const void *head)
+{
+	return has_our_entry(head, 2 * 512) || has_our_entry(head, 2 * 4096);
+}
+
+bool gpt_is_ours(struct blockdev *dev, struct reactor *reactor, const struct layout_places *places)
+{
+	size_t head = GPT_LOOK_BYTES, tail;
+	struct blockdev_queue *queue;
+	bool ours = false;
+	char *memory;
+
+	if (!has_room(dev, places) || blockdev_open_queue(dev, reactor, &queue, NULL))
+		return false;
+	tail = tail_room(dev);
+	memory = memory_map(head + tail, NULL);
+	if (memory) {
+		uint64_t end = blockdev_bytes(dev);
+		size_t entries = tail - gpt_tail_bytes(sector_bytes(dev));
+
+		ours = !transfer(queue, IO_READ, 0, memory, head) && gpt_head_is_ours(memory);
+		if (!transfer(queue, IO_READ, end - tail, memory + head, tail))
+			ours |= has_our_entry(memory + head, entries);
+		memory_unmap(memory, head + tail);
+	}
+	blockdev_close_queue(queue);
+	return ours;
+}
+
 int gpt_write(struct blockdev *dev, struct reactor *reactor, const struct layout_places *places,
 	const struct uuid *member, struct fail *fail)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A GPT on every member, so that firmware, installers and whoever else looks at a drive see that it
- * is used. braid itself never reads it. UEFI 2.10, 5.2.3 and 5.3; docs/FORMAT.md, "Partition
+ * is used. braid itself looks only at its type, to tell a member whose superblocks are gone from a
+ * drive that never was one. UEFI 2.10, 5.2.3 and 5.3; docs/FORMAT.md, "Partition
  * table".
  *
  *	LBA 0     protective MBR
@@ -38,6 +39,13 @@ void gpt_encode(const struct gpt *gpt, void *head, void *tail);
  * Waits; control thread. 0 or -errno with a sentence. */
 int gpt_write(struct blockdev *dev, struct reactor *reactor, const struct layout_places *places,
 	const struct uuid *member, struct fail *fail);
+/* Whether either copy of a drive's partition table has a partition of braid's type. Waits. What
+ * cannot be read has none. */
+bool gpt_is_ours(struct blockdev *dev, struct reactor *reactor, const struct layout_places *places);
+/* The same of the first bytes of a drive, GPT_LOOK_BYTES of them. Pure. */
+enum { GPT_LOOK_BYTES = 12288 };
+bool gpt_head_is_ours(const void *head);
+
 /* Writes zeros there. */
 int gpt_erase(struct blockdev *dev, struct reactor *reactor, const struct layout_places *places,
 	struct fail *fail);

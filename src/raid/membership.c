@@ -98,6 +98,15 @@ int array_fail_check(struct array *array, unsigned row, bool beyond_redundancy, 
 			"data; "
 			"--allow-failed does it all the same",
 			name, row_name(array, row));
+	/* What is missing there could not be told from what is left: raid/op_plan.c. A copy of a
+	 * mirror is right whichever it is. */
+	if (status.dirty_regions && part->geometry.level->redundancy == REDUNDANCY_PARITY &&
+		status.member[row].state == ROW_IN_SYNC && !beyond_redundancy)
+		return fail_set(fail, EPERM,
+			"array %s has %llu regions that wait for a resync: without drive %s its "
+			"blocks there could not be read; wait for it (braid job list), or "
+			"--allow-failed",
+			name, (unsigned long long)status.dirty_regions, row_name(array, row));
 	return 0;
 }
 

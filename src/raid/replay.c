@@ -33,7 +33,7 @@
 #include "raid/record.h"
 #include "raid/transfer.h"
 
-enum { SCAN_BYTES = 1 << 20 };
+enum { SCAN_BYTES = 4 << 20 };
 
 /* An entry as found on one member. */
 struct finding {
@@ -113,14 +113,38 @@ static bool entry_makes_sense(const struct replayer *replayer, const struct reco
 	       !(entry->members & ~bits_below(replayer->each));
 }
 
-/* Whether the record at `place` is whole; its payload is read into memory. */
-static int check_record(struct replayer *replayer, unsigned row, const struct record *record,
-	uint64_t place, bool *whole)
+/* A page of a log, with what has been read behind it. */
+struct scanned {
+	unsigned row;	/* of the table */
+	uint64_t place; /* byte of the member */
+	const char *page;
+	uint64_t bytes; /* from the page on */
+};
+
+static bool payloads_fit(
+	const struct replayer *replayer, const struct record *record, const char *memory)
+{
+	uint32_t block_bytes = replayer->replay->superblock->block_bytes;
+	uint64_t at = RECORD_HEADER_BYTES;
+
+	for (unsigned i = 0; i < record->entries; i++) {
+		uint64_t payload = record_payload_bytes(&record->entry[i], block_bytes);
+
+		if (payload && crc32c(0, memory + at, payload) != record->entry[i].checksum &&
+			!MUTANT(replay_torn))
+			return false;
+		at += payload;
+	}
+	return true;
+}
+
+/* Whether the record is whole. Most lie in what has been read already. */
+static int check_record(struct replayer *replayer, const struct scanned *scanned,
+	const struct record *record, bool *whole)
 {
 	const struct superblock *superblock = replayer->replay->superblock;
 	const struct extent *log = &superblock->layout.log;
 	uint64_t bytes = record_bytes(record, superblock->block_bytes);
-	uint64_t at = RECORD_HEADER_BYTES;
 	char *memory;
 	int error;
 
@@ -128,21 +152,17 @@ static int check_record(struct replayer *replayer, unsigned row, const struct re
 	for (unsigned i = 0; i < record->entries; i++)
 		if (!entry_makes_sense(replayer, &record->entry[i]))
 			return 0;
-	if (bytes > log->offset + log->bytes - place)
+	if (bytes > log->offset + log->bytes - scanned->place)
 		return 0;
+	if (bytes <= scanned->bytes) {
+		*whole = payloads_fit(replayer, record, scanned->page);
+		return 0;
+	}
 	memory = memory_map(bytes, NULL);
 	if (!memory)
 		return -ENOMEM;
-	error = member_transfer(replayer, row, IO_READ, place, memory, bytes);
-	*whole = !error;
-	for (unsigned i = 0; i < record->entries && !error; i++) {
-		uint64_t payload = record_payload_bytes(&record->entry[i], superblock->block_bytes);
-
-		if (payload && crc32c(0, memory + at, payload) != record->entry[i].checksum &&
-			!MUTANT(replay_torn))
-			*whole = false;
-		at += payload;
-	}
+	error = member_transfer(replayer, scanned->row, IO_READ, scanned->place, memory, bytes);
+	*whole = !error && payloads_fit(replayer, record, memory);
 	memory_unmap(memory, bytes);
 	return error;
 }
@@ -194,23 +214,25 @@ static bool is_dead(const struct replayer *replayer, const struct finding *findi
 	return false;
 }
 
-static int scan_page(struct replayer *replayer, unsigned row, uint64_t place, const void *page)
+static int scan_page(struct replayer *replayer, const struct scanned *scanned)
 {
+	const struct uuid *uuid = &replayer->replay->superblock->rows[scanned->row].uuid;
 	const struct superblock *superblock = replayer->replay->superblock;
 	struct lane_header header;
 	struct record record;
 	bool whole;
 	int error;
 
-	if (lane_header_decode(&header, &superblock->rows[row].uuid, place, page) &&
+	if (lane_header_decode(&header, uuid, scanned->place, scanned->page) &&
 		header.log_epoch == superblock->log_epoch)
 		take_tail(replayer, &header);
-	if (!record_decode(&record, &superblock->rows[row].uuid, place, page) ||
+	if (!record_decode(&record, uuid, scanned->place, scanned->page) ||
 		(record.log_epoch != superblock->log_epoch && !MUTANT(replay_old_epoch)) ||
-		record.part != row / replayer->each)
+		record.part != scanned->row / replayer->each)
 		return 0;
-	error = check_record(replayer, row, &record, place, &whole);
-	return error || !whole ? error : take_record(replayer, row, &record, place);
+	error = check_record(replayer, scanned, &record, &whole);
+	return error || !whole ? error
+			       : take_record(replayer, scanned->row, &record, scanned->place);
 }
 
 static int scan_member(struct replayer *replayer, unsigned row, char *memory)
@@ -223,7 +245,10 @@ static int scan_member(struct replayer *replayer, unsigned row, char *memory)
 
 		error = member_transfer(replayer, row, IO_READ, log->offset + at, memory, bytes);
 		for (uint64_t page = 0; page < bytes && !error; page += RECORD_HEADER_BYTES)
-			error = scan_page(replayer, row, log->offset + at + page, memory + page);
+			error = scan_page(replayer, &(struct scanned){.row = row,
+							    .place = log->offset + at + page,
+							    .page = memory + page,
+							    .bytes = bytes - page});
 	}
 	return error;
 }
@@ -535,17 +560,26 @@ static int redo_all(struct replayer *replayer)
 	return error;
 }
 
+/* All members at once: a guest waits for it. */
 int replay_flush(struct replay *replay)
 {
+	struct transfer flush[SUPERBLOCK_ROWS];
+	bool started[SUPERBLOCK_ROWS] = {false};
 	int error = 0;
 
-	for (unsigned i = 0; i < SUPERBLOCK_ROWS && !error; i++) {
+	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++) {
 		if (!replay->queues[i] || !replay->queues[i]->dev->volatile_cache ||
 			MUTANT(replay_no_flush))
 			continue;
-		error = transfer(replay->queues[i], IO_FLUSH, 0, NULL, 0);
-		if (error)
+		transfer_start(&flush[i], replay->queues[i], IO_FLUSH, 0, NULL, 0);
+		started[i] = true;
+	}
+	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++) {
+		int result = started[i] ? transfer_wait(&flush[i]) : 0;
+
+		if (result && !error)
 			replay->failed_row = (int)i;
+		error = error ? error : result;
 	}
 	return error;
 }

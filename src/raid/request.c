@@ -33,6 +33,8 @@ static void request_put(struct request *request)
 		request->status = -EIO;
 	list_push_front(&shard->requests, &request->link);
 	shard->requests_busy--;
+	shard->counters
+		.latency[latency_bucket(reactor_now_ns(shard->reactor) - request->begun_ns)]++;
 	shard->counters.errors += request->status == -EIO;
 	io_complete(io, request->status);
 }
@@ -343,6 +345,7 @@ static void request_start(struct shard *shard, struct io *io)
 	struct request *request = container_of(node, struct request, link);
 
 	request->io = io;
+	request->begun_ns = reactor_now_ns(shard->reactor);
 	request->next = 0;
 	request->next_row = 0;
 	request->pending = 1;

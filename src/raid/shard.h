@@ -33,8 +33,9 @@ struct request {
 	struct shard *shard;
 	uint32_t next;	   /* first block of io that no slice covers yet */
 	uint32_t next_row; /* first row of that stripe that no slice covers yet */
-	uint32_t pending;  /* slices on their way, and one while slices are still being made */
-	int status;	   /* the first error */
+	uint64_t begun_ns;
+	uint32_t pending; /* slices on their way, and one while slices are still being made */
+	int status;	  /* the first error */
 	struct list_node link;
 };
 

@@ -133,7 +133,7 @@ static int check_start(const struct assembly *assembly, struct fail *fail)
 {
 	const struct superblock *superblock = &assembly->superblock;
 
-	if (assembly->state == ASSEMBLY_INCOMPLETE || assembly->state == ASSEMBLY_REFUSED)
+	if (assembly->state != ASSEMBLY_COMPLETE && assembly->state != ASSEMBLY_DEGRADED)
 		return fail_set(fail, ENODEV, "%s", assembly->why);
 	if (superblock->layout_id != GEOMETRY_LAYOUT_LEFT_SYMMETRIC)
 		return fail_set(fail, ENOTSUP,

@@ -137,6 +137,7 @@ void array_status(struct array *array, struct array_status *status)
 		status->counters.read_blocks = outer.read_blocks;
 		status->counters.written_blocks = outer.written_blocks;
 		status->counters.errors = outer.errors;
+		memcpy(status->counters.latency, outer.latency, sizeof(outer.latency));
 	}
 	if (!array->part_count)
 		broken[0] = add_array(array, status);

@@ -16,7 +16,7 @@
 /* Bits of the three feature sets. None is in use yet. */
 enum { COMPAT_KNOWN = 0, RO_COMPAT_KNOWN = 0, INCOMPAT_KNOWN = 0 };
 enum { CHUNK_BYTES_MAX = 1 << 20 };
-enum { CHECKSUM_CRC32C = 1, FLAG_CLEAN = 1, ROW_FLAG_RESYNCABLE = 1 };
+enum { CHECKSUM_CRC32C = 1, FLAG_CLEAN = 1, FLAG_UNMADE = 2, ROW_FLAG_RESYNCABLE = 1 };
 
 static const char magic[16] = "braid superblock";
 
@@ -239,7 +239,8 @@ void superblock_encode(const struct superblock *superblock, uint64_t place, void
 	disk->epoch = superblock->epoch;
 	memcpy(disk->ancestors, superblock->ancestors, sizeof(disk->ancestors));
 	disk->log_epoch = le64_of(superblock->log_epoch);
-	disk->flags = le32_of(superblock->clean ? FLAG_CLEAN : 0);
+	disk->flags = le32_of(
+		(superblock->clean ? FLAG_CLEAN : 0) | (superblock->unmade ? FLAG_UNMADE : 0));
 	memcpy(disk->writer, superblock->writer, sizeof(disk->writer));
 	disk->written_at = le64_of(superblock->written_at);
 	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++)
@@ -448,14 +449,16 @@ int superblock_decode(
 	memcpy(superblock->ancestors, disk->ancestors, sizeof(superblock->ancestors));
 	superblock->log_epoch = le64_get(disk->log_epoch);
 	superblock->clean = le32_get(disk->flags) & FLAG_CLEAN;
+	superblock->unmade = le32_get(disk->flags) & FLAG_UNMADE;
 	memcpy(superblock->writer, disk->writer, sizeof(superblock->writer));
 	superblock->written_at = le64_get(disk->written_at);
 	if (superblock->name[SUPERBLOCK_NAME_BYTES - 1] ||
 		superblock->fingerprint[SUPERBLOCK_FINGERPRINT_BYTES - 1] ||
 		superblock->writer[sizeof(superblock->writer) - 1] ||
-		le32_get(disk->flags) & ~FLAG_CLEAN || superblock->row >= SUPERBLOCK_ROWS ||
-		!reserved_is_zero(disk) || !layout_decode(superblock, disk) ||
-		!geometry_decode(superblock, disk) || !rows_decode(superblock, disk) ||
+		le32_get(disk->flags) & ~(FLAG_CLEAN | FLAG_UNMADE) ||
+		superblock->row >= SUPERBLOCK_ROWS || !reserved_is_zero(disk) ||
+		!layout_decode(superblock, disk) || !geometry_decode(superblock, disk) ||
+		!rows_decode(superblock, disk) ||
 		superblock->rows[superblock->row].state == ROW_EMPTY ||
 		!uuid_equal(&superblock->rows[superblock->row].uuid, &superblock->member_uuid))
 		return fail_set(fail, EILSEQ,

@@ -83,6 +83,7 @@ struct superblock {
 	struct uuid epoch;	  /* new at every start and change of membership */
 	struct uuid ancestors[3]; /* the epochs before, the latest first */
 	bool clean;		  /* stopped in order: log and dirty map are of no account */
+	bool unmade;		  /* the array is not there: it was being made, or deleted */
 	uint64_t log_epoch;	  /* records of other epochs are dead */
 	struct superblock_row rows[SUPERBLOCK_ROWS];
 	/* This member's own. */
@@ -119,7 +120,8 @@ int superblock_decode(
 int superblock_read(struct superblock *superblock, struct blockdev *dev, struct reactor *reactor,
 	const struct layout_places *places, struct fail *fail);
 
-/* Overwrites both rings, and the GPT, so that the drive is no member any more. Waits. */
+/* Overwrites all rings, and the GPT, so that the drive is no member any more. Waits. A crash in the
+ * middle leaves the newest superblock, or none. */
 int superblock_erase(struct blockdev *dev, struct reactor *reactor,
 	const struct layout_places *places, struct fail *fail);
 

@@ -28,8 +28,10 @@ enum {
 	WINDOWS_IN_FLIGHT = 8,
 	SEGMENT_BYTES = 64 << 20,    /* of each member, between two looks at the world */
 	WATERMARK_BYTES = 512 << 20, /* of each member, between two durable watermarks */
-	WATERMARK_SECONDS = 20,
 };
+
+/* Between two durable watermarks. */
+static const uint64_t watermark_ns = 20000000000;
 
 struct sweep {
 	struct array *whole;
@@ -41,7 +43,7 @@ struct sweep {
 	uint64_t limit, started_ns, limited_bytes; /* bytes since then under that limit */
 	uint64_t failed_stripe;			   /* UINT64_MAX: none */
 	uint64_t saved_stripe;
-	time_t saved_at;
+	uint64_t saved_ns;
 };
 
 /* --- windows --------------------------------------------------------------------------------- */
@@ -303,7 +305,7 @@ static int save_watermark(struct sweep *sweep, const struct look *look, uint64_t
 
 	if (!last && (stripe - sweep->saved_stripe) * chunk_bytes < WATERMARK_BYTES &&
 		stripe - sweep->saved_stripe < whole->keeper->superblock.stripes / 4 + 1 &&
-		time(NULL) - sweep->saved_at < WATERMARK_SECONDS)
+		now_ns() - sweep->saved_ns < watermark_ns)
 		return 0;
 	pthread_mutex_lock(&whole->change);
 	for (unsigned i = 0; i < SUPERBLOCK_ROWS && !error; i++) {
@@ -327,7 +329,7 @@ static int save_watermark(struct sweep *sweep, const struct look *look, uint64_t
 			}
 		}
 		sweep->saved_stripe = stripe;
-		sweep->saved_at = time(NULL);
+		sweep->saved_ns = now_ns();
 	}
 	pthread_mutex_unlock(&whole->change);
 	return error;
@@ -455,6 +457,55 @@ static int resync(struct sweep *sweep, struct fail *fail)
 	return error;
 }
 
+/* No window is in flight. */
+static void mark(struct sweep_progress *progress)
+{
+	atomic_fetch_add(&progress->mark.turn, 1);
+	atomic_store(&progress->mark.done_bytes, atomic_load(&progress->done_bytes));
+	atomic_store(&progress->mark.mismatches, atomic_load(&progress->mismatches));
+	atomic_store(&progress->mark.located, atomic_load(&progress->located));
+	atomic_store(&progress->mark.repaired, atomic_load(&progress->repaired));
+	atomic_store(&progress->mark.unreadable, atomic_load(&progress->unreadable));
+	atomic_fetch_add(&progress->mark.turn, 1);
+}
+
+struct sweep_mark sweep_mark_of(struct sweep_progress *progress)
+{
+	struct sweep_mark mark;
+	unsigned turn;
+
+	do {
+		turn = atomic_load(&progress->mark.turn);
+		if (!turn) /* it has not begun */
+			return progress->begin;
+		mark = (struct sweep_mark){
+			.done_bytes = atomic_load(&progress->mark.done_bytes),
+			.mismatches = atomic_load(&progress->mark.mismatches),
+			.located = atomic_load(&progress->mark.located),
+			.repaired = atomic_load(&progress->mark.repaired),
+			.unreadable = atomic_load(&progress->mark.unreadable),
+		};
+	} while (turn % 2 || turn != atomic_load(&progress->mark.turn));
+	return mark;
+}
+
+/* The stripe to go on with. */
+static uint64_t begin_at_mark(struct sweep *sweep)
+{
+	const struct superblock *superblock = &sweep->whole->keeper->superblock;
+	struct sweep_progress *progress = sweep->progress;
+	const struct sweep_mark *begin = &progress->begin;
+	uint64_t stripe = MIN(begin->done_bytes / superblock->chunk_bytes, superblock->stripes);
+
+	atomic_store(&progress->done_bytes, stripe * superblock->chunk_bytes);
+	atomic_store(&progress->mismatches, begin->mismatches);
+	atomic_store(&progress->located, begin->located);
+	atomic_store(&progress->repaired, begin->repaired);
+	atomic_store(&progress->unreadable, begin->unreadable);
+	mark(progress);
+	return stripe;
+}
+
 static int scrub(struct sweep *sweep, struct fail *fail)
 {
 	struct array *whole = sweep->whole;
@@ -462,9 +513,11 @@ static int scrub(struct sweep *sweep, struct fail *fail)
 	struct look look = {0};
 	int error = 0;
 
-	for (uint64_t stripe = 0; stripe < stripes && !error; stripe = next) {
+	for (uint64_t stripe = begin_at_mark(sweep); stripe < stripes && !error; stripe = next) {
 		next = MIN(stripe + segment_stripes(sweep), stripes);
 		error = sweep_segment(sweep, &look, stripe, next);
+		if (!error)
+			mark(sweep->progress);
 	}
 	if (error)
 		fail_set(fail, -error, "the scrub of array %s was cancelled", whole->config.name);
@@ -485,7 +538,7 @@ int array_sweep(struct array *array, enum sweep_kind kind, struct sweep_progress
 	sweep->kind = kind;
 	sweep->progress = progress;
 	sweep->failed_stripe = UINT64_MAX;
-	sweep->saved_at = time(NULL);
+	sweep->saved_ns = now_ns();
 	memset(sweep->counted, true, sizeof(sweep->counted));
 	atomic_store(&progress->total_bytes, superblock->stripes * superblock->chunk_bytes);
 	if (!array_plain(array, 0)->geometry.redundant)

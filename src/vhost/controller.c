@@ -59,7 +59,7 @@ static int make_way(const struct sockaddr_un *address, struct fail *fail)
 	return 0;
 }
 
-static int listen_on(const char *path, struct fail *fail)
+int controller_listen(const char *path, struct fail *fail)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	mode_t mask;
@@ -184,17 +184,20 @@ static void *controller_main(void *argument)
 /* --- making and unmaking --------------------------------------------------------------------- */
 
 int controller_create(struct controller **created, const struct controller_config *config,
-	struct reactor_group *group, struct fail *fail)
+	struct reactor_group *group, int listen_fd, struct fail *fail)
 {
 	struct controller *controller = calloc(1, sizeof(*controller));
 	char name[16];
 	int error;
 
-	if (!controller)
+	if (!controller) {
+		if (listen_fd >= 0)
+			close(listen_fd);
 		return fail_set(fail, ENOMEM, "no memory for controller %s", config->name);
+	}
 	controller->config = *config;
 	controller->group = group;
-	controller->listen_fd = listen_on(config->path, fail);
+	controller->listen_fd = listen_fd >= 0 ? listen_fd : controller_listen(config->path, fail);
 	if (controller->listen_fd < 0) {
 		error = controller->listen_fd;
 		goto free_controller;

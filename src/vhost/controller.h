@@ -43,10 +43,14 @@ struct controller_status {
 	char trouble[FAIL_TEXT_BYTES]; /* why the last session or a queue ended, "" if none did */
 };
 
-/* Binds the socket and starts listening. A stale socket in the way is removed, anything else and a
- * live one is refused. */
+/* Binds a socket and listens: front ends may connect, and wait. A stale socket in the way is
+ * removed, anything else and a live one is refused. The descriptor, or -errno with a sentence. */
+int controller_listen(const char *path, struct fail *fail);
+
+/* Serves config->path, listening first; on listen_fd if that listens there already (-1: no), which
+ * it takes over in any case. */
 int controller_create(struct controller **controller, const struct controller_config *config,
-	struct reactor_group *group, struct fail *fail);
+	struct reactor_group *group, int listen_fd, struct fail *fail);
 /* Ends the session, drains, removes the socket. */
 void controller_destroy(struct controller *controller);
 

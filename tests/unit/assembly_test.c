@@ -22,6 +22,7 @@ struct drive {
 	unsigned since;
 	const char *fingerprint; /* as the drive says now; NULL: as recorded */
 	bool nameless;		 /* none is recorded */
+	bool unmade;
 };
 
 struct scene {
@@ -69,6 +70,18 @@ static const struct scene scenes[] = {
 		{D(2, 7, "a"), D(3, 7, "a"), D(4, 7, "a"), D(5, 7, "a")}},
 	{"two of one part, RAID 60", "60", 8, 2, ASSEMBLY_DEGRADED, "MMMMMM", 2,
 		{D(2, 7, "a"), D(3, 7, "a"), D(4, 7, "a"), D(5, 7, "a"), D(6, 7, "a"), D(7, 7, "a")}},
+
+	/* Arrays that were being made, or deleted. */
+	{"all know that it is not there", "5", 3, 0, ASSEMBLY_UNMADE, "MMM", 0,
+		{X(0, 7, "a", .unmade = true), X(1, 7, "a", .unmade = true), X(2, 7, "a", .unmade = true)}},
+	{"one knows, in a newer generation", "5", 3, 0, ASSEMBLY_UNMADE, "MMM", 0,
+		{D(0, 7, "a"), X(1, 8, "a", .unmade = true), D(2, 7, "a")}},
+	{"one alone is no array that waits", "5", 3, 0, ASSEMBLY_UNMADE, "M", 2, {X(1, 8, "a", .unmade = true)}},
+	{"one is made already", "5", 3, 0, ASSEMBLY_COMPLETE, "MMM", 0,
+		{X(0, 1, "a", .unmade = true), D(1, 2, "a"), X(2, 1, "a", .unmade = true)}},
+	{"what went on alone is not erased", "1", 2, 0, ASSEMBLY_REFUSED, "PM", 0,
+		{X(0, 9, "ba", .table = "if", .since = 7),
+			X(1, 12, "ca", .table = "fi", .since = 7, .unmade = true)}},
 
 	/* What the table says of them. */
 	{"the rest of a degraded array is all there", "5", 3, 0, ASSEMBLY_COMPLETE, "MM", 0,
@@ -240,6 +253,7 @@ static void stage_add(struct stage *stage, const struct drive *drive)
 
 	*superblock = stage->base;
 	superblock->generation = drive->generation;
+	superblock->unmade = drive->unmade;
 	set_epochs(superblock, stage, drive->epochs);
 	set_table(superblock, stage, drive->table, drive->since);
 	if (drive->row >= STRANGER)
@@ -395,7 +409,7 @@ static void check_state(const struct stage *stage)
 	}
 	expect(!split || assembly->state == ASSEMBLY_REFUSED, "a split is started");
 	expect(serves || assembly->state == ASSEMBLY_INCOMPLETE ||
-			assembly->state == ASSEMBLY_REFUSED,
+			assembly->state == ASSEMBLY_REFUSED || assembly->state == ASSEMBLY_UNMADE,
 		"it is started with fewer members than it needs");
 	expect(assembly->state != ASSEMBLY_COMPLETE || !assembly->absent, "incomplete");
 	assert_int_equal(assembly->state == ASSEMBLY_COMPLETE, !assembly->why[0]);

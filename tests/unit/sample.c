@@ -117,6 +117,7 @@ void sample_any(struct superblock *superblock, struct random *random)
 	superblock->created_at = random_next(random);
 	superblock->written_at = random_next(random);
 	superblock->clean = random_below(random, 2);
+	superblock->unmade = random_below(random, 2);
 	for (unsigned i = 0; i < 3; i++)
 		sample_uuid(&superblock->ancestors[i], random);
 	random_rows(superblock, random);

@@ -9,6 +9,7 @@
 
 #include "drivers/drivers.h"
 #include "memory/memory.h"
+#include "raid/gpt.h"
 #include "raid/superblock.h"
 #include "raid/transfer.h"
 #include "reactor/sim.h"
@@ -213,6 +214,107 @@ static void test_erase(void **state)
 	close_drive();
 }
 
+static void write_garbage(uint64_t from, uint64_t to)
+{
+	struct random random = {from};
+
+	for (; from < to; from += SUPERBLOCK_BYTES) {
+		for (unsigned i = 0; i < SUPERBLOCK_BYTES; i++)
+			page[i] = (char)random_next(&random);
+		write_at(from);
+	}
+}
+
+/* Rings full of garbage: the partition table, either copy, tells a member from a free drive. */
+static void test_overwritten(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 6; i++) {
+		struct uuid member = base.member_uuid;
+		uint32_t sector = i % 2 ? 4096 : 512;
+		unsigned left = i / 2; /* both copies, the first, the second */
+
+		open_drive(MEMBER_BYTES, 4096);
+		dev->sector_bytes = sector;
+		assert_int_equal(gpt_write(dev, reactor, &layout_standard, &member, NULL), 0);
+		write_generation(5, 0);
+		for (unsigned ring = 0; ring < 2; ring++)
+			write_garbage(base.layout.superblocks[ring].offset,
+				base.layout.superblocks[ring].offset + SLOTS * SUPERBLOCK_BYTES);
+		if (left == 1)
+			write_garbage(MEMBER_BYTES - 8 * SUPERBLOCK_BYTES, MEMBER_BYTES);
+		if (left == 2)
+			write_garbage(0, MIB);
+		assert_int_equal(look(), -EILSEQ);
+		assert_non_null(strstr(why.text, "partition table"));
+		assert_int_equal(superblock_erase(dev, reactor, &layout_standard, NULL), 0);
+		assert_int_equal(look(), -ENODATA);
+		write_garbage(0, MIB);
+		write_garbage(MEMBER_BYTES - 8 * SUPERBLOCK_BYTES, MEMBER_BYTES);
+		assert_int_equal(look(), -ENODATA);
+		close_drive();
+	}
+}
+
+/* A drive that has grown since: the ring where B was is erased as well, and the one at its end. */
+static void test_erase_grown(void **state)
+{
+	uint64_t old_ring = base.layout.superblocks[1].offset;
+	uint64_t end_ring = MEMBER_BYTES + 8 * MIB - 2 * MIB;
+
+	(void)state;
+	open_drive(MEMBER_BYTES + 8 * MIB, 4096);
+	for (unsigned ring = 0; ring < 2; ring++)
+		write_generation(7, ring);
+	base.layout.superblocks[1].offset = end_ring;
+	base.member_bytes = MEMBER_BYTES + 8 * MIB;
+	for (unsigned ring = 0; ring < 2; ring++)
+		write_generation(8, ring);
+	assert_int_equal(superblock_erase(dev, reactor, &layout_standard, NULL), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		const uint64_t place[] = {MIB, old_ring, end_ring};
+
+		for (unsigned slot = 0; slot < SLOTS; slot++) {
+			assert_int_equal(
+				transfer(queue, IO_READ, place[i] + slot * SUPERBLOCK_BYTES, page,
+					SUPERBLOCK_BYTES),
+				0);
+			expect(!page[0], "ring %u, slot %u is not erased", i, slot);
+		}
+	}
+	close_drive();
+	base.layout.superblocks[1].offset = old_ring;
+	base.member_bytes = MEMBER_BYTES;
+}
+
+/* A crash before any write of it: the newest superblock is there, or none; never an older one. */
+static void test_erase_crash(void **state)
+{
+	bool whole = false;
+
+	(void)state;
+	for (unsigned writes = 0; !whole; writes++) {
+		struct fault_rule rule = {
+			.kind = FAULT_LOST, .writes = true, .end = UINT64_MAX, .after = writes};
+		int error;
+
+		assert_int_equal(ram_create(&dev, "r0", MEMBER_BYTES, 4096, NULL), 0);
+		assert_int_equal(fault_create(&dev, dev, NULL), 0);
+		assert_int_equal(blockdev_open_queue(dev, reactor, &queue, NULL), 0);
+		for (uint64_t generation = 1; generation <= 20; generation++)
+			for (unsigned ring = 0; ring < 2; ring++)
+				write_generation(generation, ring);
+		assert_int_equal(fault_rules(dev, &rule, 1, NULL), 0);
+		assert_int_equal(superblock_erase(dev, reactor, &layout_standard, NULL), 0);
+		error = look();
+		whole = error == -ENODATA;
+		if (!whole)
+			finds(20);
+		expect(writes < 100, "it never comes to an end");
+		close_drive();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +324,9 @@ int main(void)
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_grown),
 		cmocka_unit_test(test_erase),
+		cmocka_unit_test(test_overwritten),
+		cmocka_unit_test(test_erase_grown),
+		cmocka_unit_test(test_erase_crash),
 	};
 
 	unit_start();

@@ -81,6 +81,7 @@ static void assert_same(const struct superblock *a, const struct superblock *b)
 	assert_int_equal(a->consistency, b->consistency);
 	assert_int_equal(a->generation, b->generation);
 	assert_int_equal(a->clean, b->clean);
+	assert_int_equal(a->unmade, b->unmade);
 	assert_int_equal(a->log_epoch, b->log_epoch);
 	assert_int_equal(a->row, b->row);
 	assert_int_equal(a->member_bytes, b->member_bytes);
@@ -156,7 +157,7 @@ static void test_offsets(void **state)
 	assert_memory_equal(page + 456, &superblock.epoch, 16);
 	assert_memory_equal(page + 472, superblock.ancestors, 48);
 	assert_int_equal(get(520, 8), superblock.log_epoch);
-	assert_int_equal(get(528, 4), superblock.clean);
+	assert_int_equal(get(528, 4), (uint64_t)(superblock.clean | superblock.unmade << 1));
 	assert_memory_equal(page + 536, superblock.writer, 16);
 	assert_int_equal(get(552, 8), superblock.written_at);
 	assert_memory_equal(page + at, &row->uuid, 16);
@@ -247,7 +248,7 @@ static void test_versions(void **state)
 		{532, 4, 1, -EILSEQ}, {560, 8, 1, -EILSEQ}, {1016, 8, 1, -EILSEQ},
 		{ROWS_AT + 20, 4, 1, -EILSEQ}, {ROWS_AT + 39 * ROW_BYTES + 56, 8, 1, -EILSEQ},
 		{3584, 8, 1, -EILSEQ}, {4088, 4, 1, -EILSEQ},
-		{528, 4, 2, -EILSEQ},	       /* a flag that is not known */
+		{528, 4, 4, -EILSEQ},	       /* a flag that is not known */
 		{ROWS_AT + 19, 1, 2, -EILSEQ}, /* a row's */
 	};
 	struct random random = {6};
