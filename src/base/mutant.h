@@ -56,6 +56,7 @@
 	X(tick_resync_races,       "dirty bits of regions resynced after the flush are cleared") \
 	X(intent_no_flush,         "dirty bits are cleared without a flush") \
 	X(dirty_ignored,           "the redundancy of dirty regions is trusted") \
+	X(pace_dirty,              "a slow member's blocks are reconstructed in dirty regions too") \
 	X(mirror_unsettled,        "a read of a dirty mirror region is answered before a loss is durable") \
 	X(mirror_unstable,         "a read of a dirty mirror region does not make its copies equal") \
 	X(start_dirty_degraded,    "a dirty array with a member missing is started without asking") \

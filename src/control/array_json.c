@@ -47,7 +47,8 @@ static void row_text(struct daemon *daemon, const struct array_status *status, u
 	else if (!member->dev && member->state != ROW_EMPTY)
 		snprintf(text, bytes, "%s", drive && drive->dev ? "stale" : "absent");
 	else
-		snprintf(text, bytes, "%s", row_state_name(member->state));
+		snprintf(text, bytes, "%s%s", row_state_name(member->state),
+			member->slow ? ", slow" : "");
 }
 
 static json_t *row_json(struct daemon *daemon, const struct array_status *status, unsigned row)
@@ -59,14 +60,14 @@ static json_t *row_json(struct daemon *daemon, const struct array_status *status
 	json_t *json;
 
 	row_text(daemon, status, row, text, sizeof(text));
-	json = json_pack("{s:i, s:o, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b}", "row", (int)row,
+	json = json_pack("{s:i, s:o, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:b}", "row", (int)row,
 		"slot", row < status->members ? json_integer(row) : json_null(), "drive",
 		row_drive(daemon, member->dev, &member->uuid), "uuid",
 		uuid_print(&member->uuid, uuid), "state", row_state_name(member->state), "text",
 		text, "reason", failed ? loss_reason_text(member->reason) : "", "failed_at",
 		(json_int_t)(failed ? member->lost_at : 0), "bytes",
 		(json_int_t)(member->dev ? blockdev_bytes(member->dev) : 0), "readdable",
-		failed && member->resyncable);
+		failed && member->resyncable, "slow", member->slow);
 	json_object_update_new(
 		json, json_pack("{s:I, s:I, s:I, s:I}", "reads", (json_int_t)counters->reads,
 			      "writes", (json_int_t)counters->writes, "read_errors",

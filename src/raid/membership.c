@@ -142,6 +142,7 @@ static void forget_member(struct shard *shard, unsigned member)
 	shard->rebuilding &= ~bit;
 	loss->suspected = false;
 	shard->member_counters[member] = (struct member_counters){0};
+	pace_forget(shard, member);
 }
 
 static int close_replacement(void *argument)

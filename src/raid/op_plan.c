@@ -23,6 +23,9 @@ void op_plan_input(const struct op *op, struct plan_input *input)
 	uint32_t lost = shard_lost_columns(op->shard, geometry, op->stripe);
 	uint32_t unreadable = shard_unreadable_columns(op->shard, geometry, op->stripe);
 
+	if (op->kind == IO_READ && !op->sweep)
+		unreadable |= pace_avoid(op->shard, op->stripe, op->avoid);
+
 	*input = (struct plan_input){
 		.data = geometry->data,
 		.redundant = geometry->redundant,

@@ -106,6 +106,8 @@ static void direct_done(struct io *io)
 				  ? slice->column
 				  : geometry_member(geometry, slice->stripe, slice->column);
 
+	if (io->kind == IO_READ && geometry->redundant)
+		pace_end(shard, member, slice->begun_ns);
 	if (!io->status) {
 		slice_returned(slice);
 	} else if (io->status == -EFAULT) {
@@ -137,8 +139,8 @@ static void direct_done(struct io *io)
 /* Reads spread over the copies of a mirror by stripe, so that a sequential stream stays on one. */
 static unsigned pick_copy(const struct shard *shard, uint64_t stripe)
 {
-	uint32_t live =
-		bits_below(shard->array->geometry.members) & ~shard_unreadable(shard, stripe);
+	uint32_t live = bits_below(shard->array->geometry.members) &
+			~shard_unreadable(shard, stripe) & ~pace_avoid(shard, stripe, 0);
 	unsigned skip = live ? (unsigned)(stripe % bits_count(live)) : 0, column = 0;
 
 	bits_for_each (column, live)
@@ -164,6 +166,10 @@ static void submit_direct(struct request *request, struct slice *slice, uint32_t
 	io_part(&slice->io, request->io, slice->io_block, rows, geometry->block_bytes);
 	slice->io.block = geometry_block(geometry, slice->stripe, row);
 	slice->io.done = direct_done;
+	if (slice->io.kind == IO_READ && geometry->redundant) {
+		slice->begun_ns = reactor_now_ns(shard->reactor);
+		pace_begin(shard, member, slice->io.block);
+	}
 	if (slice->io.kind == IO_READ)
 		shard->member_counters[member].reads++;
 	else
@@ -200,11 +206,12 @@ static bool is_direct(const struct request *request, uint64_t stripe, uint32_t f
 		return false;
 	if (geometry->level->redundancy == REDUNDANCY_MIRROR && intent_is_dirty(shard, stripe))
 		return false;
-	if (!(shard->lost | shard->rebuilding) || MUTANT(plan_direct_failed))
+	if (!(shard->lost | shard->rebuilding | shard->pace.slow) || MUTANT(plan_direct_failed))
 		return true;
 	if (geometry->level->redundancy == REDUNDANCY_MIRROR)
 		return bits_count(shard_unreadable(shard, stripe)) < geometry->members;
-	unreadable = shard_unreadable_columns(shard, geometry, stripe);
+	unreadable =
+		shard_unreadable_columns(shard, geometry, stripe) | pace_avoid(shard, stripe, 0);
 	return !(unreadable & bits_range(first / geometry->chunk_blocks,
 				      (end - 1) / geometry->chunk_blocks + 1));
 }

@@ -25,6 +25,7 @@
 #include "raid/intent.h"
 #include "raid/log.h"
 #include "raid/member.h"
+#include "raid/pace.h"
 #include "raid/plan.h"
 #include "reactor/reactor.h"
 
@@ -48,6 +49,7 @@ struct slice {
 	uint32_t row_first, row_end; /* the window */
 	uint32_t avoid;		     /* columns that were read in vain */
 	unsigned column;	     /* direct: which column is read or written */
+	uint64_t begun_ns;	     /* direct read: when it was sent */
 	int status;
 	struct io io; /* direct: the member's part */
 	struct list_node link;
@@ -167,6 +169,7 @@ struct shard {
 	bool paused;
 	unsigned requests_busy, ops_busy;
 
+	struct pace pace;
 	struct array_counters counters;
 	struct member_counters member_counters[RAID_MEMBERS_MAX];
 

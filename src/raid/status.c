@@ -36,6 +36,7 @@ static int add_status(void *argument)
 	for (unsigned i = 0; i < shard->array->geometry.members && !shard->array->part_count; i++) {
 		struct member_status *member = &status->member[shard->array->first_row + i];
 
+		member->slow |= shard->pace.slow >> i & 1;
 		member->counters.reads += shard->member_counters[i].reads;
 		member->counters.writes += shard->member_counters[i].writes;
 		member->counters.read_errors += shard->member_counters[i].read_errors;
