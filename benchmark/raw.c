@@ -90,6 +90,14 @@ static const struct load_transport_ops raw_ops = {
 	.submit = raw_submit,
 };
 
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
 static unsigned lane_poll(struct poller *poller)
 {
 	struct raw_lane *lane = container_of(poller, struct raw_lane, poller);
@@ -102,6 +110,7 @@ static unsigned lane_poll(struct poller *poller)
 	work = load_poll(lane->load);
 	if (load_finished(lane->load)) {
 		lane->allocations = allocations_end();
+		lane->cpu_ns = thread_cpu_ns() - lane->cpu_ns;
 		poller_remove(poller);
 		sem_post(lane->finished);
 	}
@@ -194,6 +203,7 @@ static int start_lane(void *argument)
 {
 	struct raw_lane *lane = argument;
 
+	lane->cpu_ns = thread_cpu_ns();
 	poller_add(lane->reactor, &lane->poller);
 	return 0;
 }

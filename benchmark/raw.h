@@ -37,6 +37,7 @@ struct raw_lane {
 	uint64_t warm; /* completions after which allocations are counted */
 	_Atomic uint64_t completions;
 	struct allocations allocations;
+	uint64_t cpu_ns; /* of the reactor's thread, while the load ran */
 	sem_t *finished; /* posted once when the load has */
 };
 

@@ -148,6 +148,7 @@ struct outcome {
 	struct load_result result;
 	struct allocations allocations;
 	unsigned cold; /* lanes that ended before allocations were counted */
+	uint64_t cpu_ns, completions;
 };
 
 static uint64_t share(uint64_t limit, unsigned lanes)
@@ -188,6 +189,8 @@ static int run_lanes(const struct engine *engine, const struct load_spec *all,
 			outcome->allocations.allocated += lanes[opened].allocations.allocated;
 			outcome->allocations.freed += lanes[opened].allocations.freed;
 			outcome->cold += lanes[opened].warm != 0;
+			outcome->cpu_ns += lanes[opened].cpu_ns;
+			outcome->completions += lanes[opened].completions;
 		}
 		raw_lane_close(&lanes[opened]);
 	}
@@ -299,6 +302,10 @@ static void measure(
 		return;
 	}
 	json_object_set_new(extra, "cores", json_integer(reactor_count(engine->group)));
+	/* Unlike the rate it does not see that others run on the same core. */
+	json_object_set_new(extra, "cpu_us",
+		json_real((double)outcome->cpu_ns / 1e3 /
+			  (double)MAX(outcome->completions, UINT64_C(1))));
 	if (engine->array) {
 		array_status(engine->array, &after);
 		json_object_set_new(

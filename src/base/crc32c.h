@@ -14,7 +14,10 @@
 
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t count);
 
-/* The same by table, for CPUs without the instruction and for the tests of the other. */
+/* crc32c() of so many zeros; quickly if they are a multiple of 64. */
+uint32_t crc32c_zeros(uint32_t crc, size_t count);
+
+/* crc32c() by table, for CPUs without the instruction and for the tests of the other. */
 uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t count);
 
 #endif

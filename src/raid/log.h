@@ -81,6 +81,7 @@ struct shard_log {
 	struct list waiting;	     /* of struct op: no batch has room */
 	unsigned turn;		     /* 0 or 1: which of the two counts new ops go into */
 	unsigned in_flight[2];	     /* ops that have reserved room and not ended */
+	bool prompt; /* all members answered inside io_submit() when the last batch was written */
 	bool checkpointing;
 	bool flushed;	      /* but a loss is not durable yet: nothing is declared dead */
 	uint64_t checkpoints; /* in this log epoch */

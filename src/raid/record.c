@@ -35,15 +35,18 @@ static_assert(offsetof(struct disk_record, entry) == 64, "FORMAT.md");
 static_assert(sizeof(struct disk_record) == RECORD_HEADER_BYTES, "FORMAT.md");
 
 /* Over everything but the checksum itself; salted, so that a guest cannot write a record into its
- * own data, and none is taken for another's. */
-static uint32_t checksum(const struct disk_record *disk, const struct uuid *member, uint64_t place)
+ * own data, and none is taken for another's. The entries from `entries` on are known to be zeros.
+ */
+static uint32_t checksum(
+	const struct disk_record *disk, const struct uuid *member, uint64_t place, unsigned entries)
 {
 	le64 salt = le64_of(place);
 	uint32_t crc = crc32c(0, member, sizeof(*member));
 
 	crc = crc32c(crc, &salt, sizeof(salt));
 	crc = crc32c(crc, disk, offsetof(struct disk_record, checksum));
-	return crc32c(crc, disk->entry, sizeof(disk->entry));
+	crc = crc32c(crc, disk->entry, entries * sizeof(disk->entry[0]));
+	return crc32c_zeros(crc, (RECORD_ENTRIES_MAX - entries) * sizeof(disk->entry[0]));
 }
 
 void record_encode(
@@ -71,7 +74,7 @@ void record_encode(
 			.checksum = le32_of(entry->checksum),
 		};
 	}
-	disk->checksum = le32_of(checksum(disk, member, place));
+	disk->checksum = le32_of(checksum(disk, member, place, record->entries));
 }
 
 bool record_decode(
@@ -80,7 +83,7 @@ bool record_decode(
 	const struct disk_record *disk = page;
 
 	if (memcmp(disk->magic, magic, sizeof(magic)) ||
-		le32_get(disk->checksum) != checksum(disk, member, place))
+		le32_get(disk->checksum) != checksum(disk, member, place, RECORD_ENTRIES_MAX))
 		return false;
 	record->log_epoch = le64_get(disk->log_epoch);
 	record->part = le32_get(disk->part);

@@ -224,6 +224,18 @@ static int carry_out(struct sim_drive *drive, struct io *io, uint64_t stamp)
 	return -EINVAL;
 }
 
+static void execute(struct sim_drive *drive, struct io *io, uint64_t stamp)
+{
+	int status;
+
+	if (drive->before)
+		drive->before(drive->owner, io);
+	status = carry_out(drive, io, stamp);
+	run_say("   %s: %d %llu+%u%s: %d", drive->dev.name, io->kind, (unsigned long long)io->block,
+		io->blocks, io->fua ? " FUA" : "", status);
+	io_complete(io, status);
+}
+
 static unsigned sim_poll(struct poller *poller)
 {
 	struct sim_queue *queue = container_of(poller, struct sim_queue, poller);
@@ -231,7 +243,6 @@ static unsigned sim_poll(struct poller *poller)
 	unsigned pick;
 	uint64_t stamp;
 	struct io *io;
-	int status;
 
 	if (!queue->count)
 		return 0;
@@ -239,15 +250,10 @@ static unsigned sim_poll(struct poller *poller)
 		return 1;
 	pick = (unsigned)random_below(drive->random, queue->count);
 	io = queue->pending[pick];
-	if (drive->before)
-		drive->before(drive->owner, io);
 	stamp = queue->stamps[pick];
 	queue->pending[pick] = queue->pending[--queue->count];
 	queue->stamps[pick] = queue->stamps[queue->count];
-	status = carry_out(drive, io, stamp);
-	run_say("   %s: %d %llu+%u%s: %d", drive->dev.name, io->kind, (unsigned long long)io->block,
-		io->blocks, io->fua ? " FUA" : "", status);
-	io_complete(io, status);
+	execute(drive, io, stamp);
 	return 1;
 }
 
@@ -257,6 +263,10 @@ static void sim_submit(struct blockdev_queue *base, struct io *io)
 
 	assert(blockdev_covers(base->dev, io) && queue->count < PENDING_MAX);
 	assert(io->kind == IO_FLUSH || io->blocks);
+	if (queue->drive->prompt) {
+		execute(queue->drive, io, queue->drive->clock);
+		return;
+	}
 	queue->stamps[queue->count] = queue->drive->clock;
 	queue->pending[queue->count++] = io;
 }
@@ -342,7 +352,7 @@ static void clear(struct sim_drive *drive, const struct sim_drive *from)
 	list_init(&drive->queues);
 	drive->flaky_per_thousand = 0;
 	drive->eager_per_thousand = 900;
-	drive->dead = false;
+	drive->dead = drive->prompt = false;
 	drive->died_at = drive->clock = 0;
 	drive->data_writes = 0;
 	drive->before = NULL;

@@ -58,6 +58,7 @@ struct sim_drive {
 	struct random *random;	     /* of the world */
 	unsigned flaky_per_thousand; /* reads that fail; and a tenth as many writes */
 	unsigned eager_per_thousand; /* turns in which something completes */
+	bool prompt;		     /* completes inside io_submit(), as memory does */
 	bool dead;
 	uint64_t died_at, clock;       /* clock: commands completed */
 	uint64_t log_first;	       /* blocks before are superblocks, maps and notes */

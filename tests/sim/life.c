@@ -64,11 +64,12 @@ void setup_complete(struct setup *setup)
 void setup_describe(const struct setup *setup, char *text, unsigned bytes)
 {
 	snprintf(text, bytes,
-		"%s of %u, %s, blocks of %u, chunks of %u, %s cache, %u reactors, "
+		"%s of %u, %s, blocks of %u, chunks of %u, %s cache, %s%u reactors, "
 		"depth %u%s",
 		setup->level->text, setup->members, consistency_name(setup->consistency),
 		setup->block_bytes, setup->chunk_bytes, setup->volatile_cache ? "volatile" : "no",
-		setup->reactors, setup->depth, setup->beyond ? ", beyond redundancy" : "");
+		setup->prompt ? "prompt, " : "", setup->reactors, setup->depth,
+		setup->beyond ? ", beyond redundancy" : "");
 }
 
 static void choose(struct setup *setup, struct random *random, const struct life_options *options)
@@ -99,6 +100,7 @@ static void choose(struct setup *setup, struct random *random, const struct life
 	setup->depth = 1 + (unsigned)random_below(random, 6);
 	setup->reactors = 1 + (unsigned)random_below(random, REACTORS);
 	setup->beyond = !options->crashes && random_chance(random, 80);
+	setup->prompt = random_chance(random, 150);
 	setup_complete(setup);
 }
 

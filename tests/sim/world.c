@@ -148,6 +148,7 @@ static void init_drive(struct world *world, unsigned index, const struct layout 
 	sim_drive_init(drive, name, blocks, setup->block_bytes);
 	drive->dev.volatile_cache = setup->volatile_cache;
 	drive->dev.discard_zeroes = setup->discard_zeroes;
+	drive->prompt = setup->prompt;
 	drive->eager_per_thousand = 400 + (unsigned)random_below(&world->random, 600);
 	drive->log_first = layout->log.offset / setup->block_bytes;
 	drive->data_first = layout->data.offset / setup->block_bytes;

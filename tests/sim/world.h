@@ -36,6 +36,7 @@ struct setup {
 	uint64_t member_bytes;
 	enum consistency consistency;
 	bool volatile_cache, discard_zeroes;
+	bool prompt; /* the drives complete inside io_submit() */
 	unsigned depth, reactors;
 	bool beyond; /* more members die than the level survives: errors may be, lies not */
 	struct layout_places places;

@@ -100,6 +100,16 @@ static void test_pieces(void **state)
 	}
 }
 
+static void test_zeros(void **state)
+{
+	static const uint8_t zeros[LENGTHS];
+
+	(void)state;
+	for (unsigned length = 0; length <= LENGTHS; length++)
+		assert_int_equal(crc32c_zeros(0x12345678 + length, length),
+			crc32c_portable(0x12345678 + length, zeros, length));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -107,6 +117,7 @@ int main(void)
 		cmocka_unit_test(test_every_length),
 		cmocka_unit_test(test_every_alignment),
 		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_zeros),
 	};
 
 	unit_start();
