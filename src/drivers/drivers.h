@@ -204,6 +204,97 @@ int nvme_sanitize(struct nvme *nvme, unsigned action, struct fail *fail);
 int nvme_sanitize_progress(
 	struct nvme *nvme, bool *running, unsigned *per_thousand, struct fail *fail);
 
+/* --- namespaces of an NVMe/TCP target -------------------------------------------------------- */
+
+enum {
+	NVME_TCP_PATHS_MAX = 4,
+	NVME_TCP_PORT = 4420,
+	NVME_TCP_DISCOVERY_PORT = 8009,
+	NVME_TCP_HOST_BYTES = 256,
+	NVME_TCP_NQN_BYTES = 224,
+	NVME_TCP_FOUND_MAX = 128,
+};
+
+struct nvme_tcp_path {
+	char host[NVME_TCP_HOST_BYTES]; /* a name or an address; IPv6 without brackets */
+	uint16_t port;
+};
+
+/* One namespace and the ways to it. */
+struct nvme_tcp_target {
+	struct nvme_tcp_path
+		path[NVME_TCP_PATHS_MAX]; /* of one subsystem; the first is preferred */
+	unsigned paths;
+	char nqn[NVME_TCP_NQN_BYTES];
+	char host_nqn[NVME_TCP_NQN_BYTES]; /* "": this machine's, /etc/nvme/hostnqn or its own */
+	uint32_t nsid;
+	bool header_digest, data_digest; /* CRC32C; refused when the target cannot */
+	bool write_back;       /* use the target's volatile cache: see nvme_tcp_create() */
+	uint32_t hold_s;       /* how long io waits for a target that is away */
+	uint32_t keep_alive_s; /* the target gives up on us after so long */
+	uint32_t block_bytes;  /* 0: 4096 where the namespace allows it, else its own */
+};
+
+/*
+ * nvme+tcp://HOST[:PORT]/NQN[?OPTION=VALUE&...] into *target, with the defaults for what is not
+ * said: nsid=1, hdgst=0, ddgst=0, path=HOST[:PORT] (up to three more), hold=30, keep-alive=5,
+ * hostnqn=NQN, writeback=0, block=512|4096. -EINVAL with a sentence. Does not resolve names.
+ */
+int nvme_tcp_parse(struct nvme_tcp_target *target, const char *url, struct fail *fail);
+
+/*
+ * Connects to the target and opens its namespace; dev->name is "HOST:PORT/NQN/NSID". From then on
+ * a thread keeps the association: when it breaks, ios wait up to hold_s and are sent again over the
+ * same path or the next one; after that they fail with -ENODEV until the target is back.
+ *
+ * A target may lose its volatile cache without our noticing: it restarts while ios wait. So every
+ * write to a namespace with such a cache is made stable (FUA) and the device says that it has none.
+ * With write_back the cache is used, and after every loss in which the target may have restarted
+ * the next FLUSH on each queue fails with -EIO.
+ *
+ * Control thread; waits a few seconds for a target that does not answer. The blockdev is the
+ * caller's: blockdev_destroy().
+ */
+int nvme_tcp_create(struct blockdev **dev, const struct nvme_tcp_target *target, struct fail *fail);
+bool nvme_tcp_is(const struct blockdev *dev);
+
+enum nvme_tcp_state {
+	NVME_TCP_LIVE,
+	NVME_TCP_RECONNECTING, /* ios wait */
+	NVME_TCP_AWAY,	       /* for longer than hold_s: ios fail; still trying */
+};
+
+/* Text is trimmed, and printable whatever the target says. */
+struct nvme_tcp_status {
+	enum nvme_tcp_state state;
+	char reason[FAIL_TEXT_BYTES];		 /* not LIVE: why */
+	char identity[NVME_IDENTITY_BYTES];	 /* as of struct nvme_namespace */
+	char serial[21], model[41], firmware[9]; /* of the subsystem */
+	uint32_t lba_bytes;
+	unsigned path;	 /* index of the one in use, or tried last */
+	unsigned queues; /* I/O queues granted: as many reactors may use it */
+	uint64_t losses; /* of the association, since it was created */
+};
+
+/* Control thread; never waits. */
+void nvme_tcp_status(struct blockdev *dev, struct nvme_tcp_status *status);
+const char *nvme_tcp_state_name(enum nvme_tcp_state state);
+
+/* A subsystem that a discovery controller tells of. */
+struct nvme_tcp_found {
+	struct nvme_tcp_path path;
+	char nqn[NVME_TCP_NQN_BYTES];
+	bool discovery; /* another discovery controller rather than drives */
+};
+
+/* Asks the discovery controller at `path` (port 0: NVME_TCP_PORT); found holds NVME_TCP_FOUND_MAX.
+ * What does not speak TCP is left out. */
+int nvme_tcp_discover(const struct nvme_tcp_path *path, struct nvme_tcp_found *found,
+	unsigned *count, struct fail *fail);
+/* The ids of the namespaces of target->nqn, ascending, at most `room`. */
+int nvme_tcp_namespaces(const struct nvme_tcp_target *target, uint32_t *nsids, unsigned room,
+	unsigned *count, struct fail *fail);
+
 /* --- VFIO: PCI devices in user space --------------------------------------------------------- */
 
 enum { VFIO_DRIVER_BYTES = 64 };
