@@ -35,6 +35,8 @@ static const struct command rows[] = {
 			"3 unknown"),
 		MAYBE("watch", "S", "again every S seconds (2)")}},
 
+	{"doctor", NULL, "", 0, "what this host lacks for braid, and how to mend it", doctor_run, {{0}}},
+
 	{"drive", "list", "", 0, "all drives", drive_list_run, {{0}}},
 	{"drive", "show", "[NAME]", 1, "one drive", drive_show_run, {{0}}},
 	{"drive", "attach", "PATH...", COMMAND_WORDS_MAX,

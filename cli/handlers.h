@@ -8,6 +8,7 @@
 #define HANDLER(name) int name(struct cli *cli, struct fail *fail)
 
 HANDLER(status_run);
+HANDLER(doctor_run);
 HANDLER(drive_list_run);
 HANDLER(drive_show_run);
 HANDLER(drive_attach_run);
