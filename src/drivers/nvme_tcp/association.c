@@ -46,7 +46,8 @@ enum {
 	BACKOFF_MAX_MS = 5000,
 	FENCE_EXTRA_MS = 1000,
 	FENCE_LOOK_MS = 50,
-	STEADY_MS = 5000, /* an association that has lived so long starts with a short backoff */
+	STEADY_MS = 5000, /* after so long a loss is one of its own, */
+	FLAPS_FREE = 3,	  /* but after so many in a row the next is not tried at once */
 };
 
 static bool is_readable(int fd, unsigned wait_ms)
@@ -385,8 +386,9 @@ static int try_path(struct nvme_tcp *drive, struct fail *fail)
 }
 
 /* Tries one path after the other until one leads there, or it is time to stop. */
-static void reconnect(struct nvme_tcp *drive, uint64_t backoff_ms)
+static void reconnect(struct nvme_tcp *drive)
 {
+	uint64_t backoff_ms = BACKOFF_MIN_MS;
 	struct fail fail;
 	bool away = false;
 
@@ -479,7 +481,7 @@ static void mourn(struct nvme_tcp *drive)
 void *association_keep(void *argument)
 {
 	struct nvme_tcp *drive = argument;
-	uint64_t backoff_ms = BACKOFF_MIN_MS;
+	unsigned flaps = 0; /* associations in a row that did not live long */
 
 	while (true) {
 		uint64_t since_ms = connection_clock_ms();
@@ -487,13 +489,14 @@ void *association_keep(void *argument)
 		serve(drive);
 		if (is_stopped(drive))
 			break;
-		backoff_ms = connection_clock_ms() - since_ms >= STEADY_MS
-				     ? (uint64_t)BACKOFF_MIN_MS
-				     : MIN(2 * backoff_ms, (uint64_t)BACKOFF_MAX_MS);
+		flaps = connection_clock_ms() - since_ms >= STEADY_MS ? 0 : flaps + 1;
 		mourn(drive);
+		if (flaps > FLAPS_FREE)
+			pause_ms(drive, MIN(BACKOFF_MIN_MS << MIN(flaps - FLAPS_FREE, 6u),
+						(int)BACKOFF_MAX_MS));
 		/* The next path first; the same one when it is the only one. */
 		drive->path = (drive->path + 1) % drive->target.paths;
-		reconnect(drive, backoff_ms);
+		reconnect(drive);
 		if (is_stopped(drive))
 			break;
 	}

@@ -148,7 +148,8 @@ void slot_settle(struct queue *queue, struct slot *slot)
 			park(queue, slot);
 	} else if (is_passing(status)) {
 		try_again(queue, slot, errno_of(status));
-	} else if (io->kind == IO_DISCARD && code == NVME_INVALID_FIELD) {
+	} else if (io->kind == IO_DISCARD &&
+		   (code == NVME_INVALID_FIELD || code == NVME_INVALID_OPCODE)) {
 		finish(queue, slot, 0); /* advisory */
 	} else if (io->kind == IO_WRITE_ZEROES && !slot->by_writing &&
 		   (code == NVME_INVALID_FIELD || code == NVME_INVALID_OPCODE)) {
@@ -181,6 +182,8 @@ static bool is_nothing(struct queue *queue, const struct io *io, int *status)
 		*status = -ENODEV;
 	else if (io->kind == IO_FLUSH)
 		return !nvme_tcp_has_cache(queue->drive);
+	else if (io->kind == IO_DISCARD && !queue->limits.can_discard)
+		return queue->state == QUEUE_UP; /* advisory */
 	else
 		return !io->blocks;
 	return true;
