@@ -302,3 +302,12 @@ void dma_ignore(struct dma_listener *listener, bool unmap)
 	for (unsigned i = 0; unmap && i < row_count; i++)
 		listener->unmap(listener, rows[i].iova, rows[i].bytes);
 }
+
+void dma_set_ranges(struct dma_listener *listener, const struct dma_range *ranges, unsigned count)
+{
+	LOCK_SCOPE(&lock);
+
+	assert(count && count <= DMA_RANGES_MAX);
+	memcpy(listener->ranges, ranges, count * sizeof(*ranges));
+	listener->range_count = count;
+}

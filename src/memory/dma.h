@@ -53,6 +53,9 @@ int dma_listen(struct dma_listener *listener, struct fail *fail);
 /* unmap: takes away all mappings; false: they go with the listener. */
 void dma_ignore(struct dma_listener *listener, bool unmap);
 
+/* Another choice from now on; what is mapped stays. */
+void dma_set_ranges(struct dma_listener *listener, const struct dma_range *ranges, unsigned count);
+
 /* What was found last; belongs to one thread, zero at first. */
 struct dma_cache {
 	uint64_t generation; /* of the table, plus 1 */
