@@ -44,7 +44,28 @@ static void describe(blkid_probe probe, char *text, bool *in_use)
 			*text = '?';
 }
 
-int host_signature(int fd, uint32_t lba_bytes, char *text, bool *in_use, struct fail *fail)
+/* A partition table of braid's, and nothing else. */
+static bool is_own(blkid_probe probe, const char *own_type)
+{
+	blkid_partlist list;
+	int count;
+
+	if (!own_type || value_of(probe, "TYPE")[0] || strcmp(value_of(probe, "PTTYPE"), "gpt"))
+		return false;
+	list = blkid_probe_get_partitions(probe);
+	count = list ? blkid_partlist_numof_partitions(list) : 0;
+	for (int i = 0; i < count; i++) {
+		blkid_partition partition = blkid_partlist_get_partition(list, i);
+		const char *type = blkid_partition_get_type_string(partition);
+
+		if (!type || strcmp(type, own_type))
+			return false;
+	}
+	return count > 0;
+}
+
+int host_signature(int fd, uint32_t lba_bytes, const char *own_type, char *text, bool *in_use,
+	struct fail *fail)
 {
 	blkid_probe probe = blkid_new_probe();
 	int found = -1;
@@ -64,13 +85,13 @@ int host_signature(int fd, uint32_t lba_bytes, char *text, bool *in_use, struct 
 		/* "Ambivalent", -2, is more than one: that is not nothing. */
 		found = blkid_do_safeprobe(probe);
 	}
-	if (found == 0)
+	if (found == -2)
+		snprintf(text, HOST_SIGNATURE_BYTES, "signatures that contradict each other");
+	else if (found == 0 && !is_own(probe, own_type))
 		describe(probe, text, in_use);
-	else if (found == -2)
-		snprintf(text, HOST_SIGNATURE_BYTES,
-			"several signatures that contradict each other");
 	blkid_free_probe(probe);
 	if (found == -1)
-		return fail_set(fail, EIO, "it cannot be read for signatures of other software");
+		return fail_set(
+			fail, EIO, "it cannot be read for the signatures of other software");
 	return 0;
 }

@@ -257,3 +257,35 @@ void host_uses(struct host_disk *disks, size_t count)
 		if (disks[i].name[0])
 			try_exclusive(&disks[i]);
 }
+
+void host_use_of(const char *name, char *use)
+{
+	struct host_disk disk = {0};
+
+	snprintf(disk.name, sizeof(disk.name), "%.63s", name);
+	host_uses(&disk, 1);
+	memcpy(use, disk.use, HOST_USE_BYTES);
+}
+
+void host_use_of_file(const char *path, char *use)
+{
+	FILE *swaps = host_file("/proc/swaps");
+	DIR *folder = host_folder("/sys/class/block");
+	char line[LINE_BYTES], other[LINE_BYTES];
+	const char *name;
+
+	use[0] = '\0';
+	while (swaps && fgets(line, sizeof(line), swaps))
+		if (sscanf(line, "%4095s", other) == 1) {
+			unescape(other);
+			if (!strcmp(other, path))
+				strcpy(use, "swap");
+		}
+	if (swaps)
+		fclose(swaps);
+	while ((name = host_next(folder)))
+		if (host_read(
+			    other, sizeof(other), "/sys/class/block/%s/loop/backing_file", name) &&
+			!strcmp(other, path))
+			snprintf(use, HOST_USE_BYTES, "the loop device %s", name);
+}

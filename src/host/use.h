@@ -11,5 +11,9 @@
 
 /* Fills disk->use. */
 void host_uses(struct host_disk *disks, size_t count);
+/* The same for one block device, which may be a partition, by the kernel's name. */
+void host_use_of(const char *name, char *use);
+/* For a file: swap, or a loop device. */
+void host_use_of_file(const char *path, char *use);
 
 #endif

@@ -10,6 +10,7 @@
 #include "host/disk.h"
 #include "host/doctor.h"
 #include "host/signature.h"
+#include "host/use.h"
 
 static char root[] = "/tmp/braid-host.XXXXXX";
 
@@ -247,6 +248,28 @@ static void test_stacked(void **state)
 	}
 }
 
+/* A partition, and files. */
+static void test_uses_of(void **state)
+{
+	char use[HOST_USE_BYTES];
+
+	(void)state;
+	host_use_of("nvme5n1p3", use);
+	assert_string_equal(use, "dm-0 vg0-home");
+	host_use_of("nvme5n1", use);
+	assert_string_equal(use, "dm-0 vg0-home");
+	host_use_of("nvme1n1", use);
+	assert_string_equal(use, "");
+	put("/sys/class/block/loop0/loop/backing_file", "/srv/a file\n");
+	put("/proc/swaps", "Filename  Type  Size  Used  Priority\n/srv/the\\040swap file 8 0 -2\n");
+	host_use_of_file("/srv/a file", use);
+	assert_string_equal(use, "the loop device loop0");
+	host_use_of_file("/srv/the swap", use);
+	assert_string_equal(use, "swap");
+	host_use_of_file("/srv/another", use);
+	assert_string_equal(use, "");
+}
+
 static void test_meant(void **state)
 {
 	static const struct {
@@ -311,7 +334,7 @@ static void signature_of(const struct piece *pieces, size_t count, char *text, b
 	for (size_t i = 0; i < count; i++)
 		assert_int_equal(pwrite(fd, pieces[i].bytes, pieces[i].length, pieces[i].at),
 			pieces[i].length);
-	assert_int_equal(host_signature(fd, 0, text, in_use, &fail), 0);
+	assert_int_equal(host_signature(fd, 0, NULL, text, in_use, &fail), 0);
 	close(fd);
 }
 
@@ -406,6 +429,7 @@ int main(void)
 		cmocka_unit_test(test_inventory),
 		cmocka_unit_test(test_uses),
 		cmocka_unit_test(test_stacked),
+		cmocka_unit_test(test_uses_of),
 		cmocka_unit_test(test_meant),
 		cmocka_unit_test(test_not_nvme),
 		cmocka_unit_test(test_signatures),
