@@ -9,7 +9,7 @@
 #include <time.h>
 
 #include "control/jobs.h"
-#include "control/nvme.h"
+#include "control/nvmes.h"
 #include "reactor/reactor.h"
 #include "volume/volume.h"
 
@@ -188,7 +188,7 @@ void drive_close(struct drive *drive)
 		blockdev_destroy(drive->dev);
 	drive->dev = drive->bottom = NULL;
 	if (drive->nvme)
-		nvme_close(drive);
+		nvmes_close(drive);
 	free(drive->superblock);
 	drive->superblock = NULL;
 	drive->damaged = false;

@@ -12,7 +12,7 @@
 #include "control/drives.h"
 #include "control/methods.h"
 #include "control/monitor.h"
-#include "control/nvme.h"
+#include "control/nvmes.h"
 
 /* Who has it, or why it is not free. */
 static void use_text(struct daemon *daemon, const struct drive *drive, char *text, size_t bytes)
@@ -310,7 +310,7 @@ static int attach_namespaces(struct daemon *daemon, struct nvme_entry *entry, ui
 		struct nvme_namespace namespace;
 
 		nvme_namespace(nvme_device(entry->nvme, i), &namespace);
-		nvme_name(entry, i, source, name);
+		nvmes_name(entry, i, source, name);
 		if ((nsid && namespace.nsid != nsid) || is_open(daemon, source))
 			continue;
 		error = attach_source(daemon, source, attach, fail);
@@ -330,11 +330,11 @@ static int attach_pci(
 	bool foreign = false;
 	int error = 0;
 
-	entry = nvme_taken(daemon, place->address);
+	entry = nvmes_taken(daemon, place->address);
 	if (!entry)
 		error = admission_pci(place->address, attach->wipe, &foreign, fail);
 	if (!error)
-		error = nvme_take(
+		error = nvmes_take(
 			daemon, place->address, attach->options.block_bytes, &entry, fail);
 	if (error)
 		return error;
@@ -342,7 +342,7 @@ static int attach_pci(
 	error = attach_namespaces(daemon, entry, place->nsid, attach, fail);
 	entry->drives--;
 	entry->give_back |= !entry->drives;
-	nvme_release_unused(daemon);
+	nvmes_release_unused(daemon);
 	return error;
 }
 

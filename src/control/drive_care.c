@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "control/drives.h"
 #include "control/methods.h"
-#include "control/nvme.h"
+#include "control/nvmes.h"
 #include "drivers/nvme/wire.h"
 #include "host/locate.h"
 #include "host/tree.h"

@@ -13,7 +13,7 @@
 
 #include "base/log.h"
 #include "control/drives.h"
-#include "control/nvme.h"
+#include "control/nvmes.h"
 #include "control/probe.h"
 
 enum { WANTED_MAX = 256, FOLDERS_MAX = 64, ENTRIES_MAX = 4096 };
@@ -36,7 +36,7 @@ static bool retry_due(const struct drive *drive, bool nvme_due)
 
 	if (drive->dev)
 		return false;
-	if (nvme_source(drive->source))
+	if (nvmes_source(drive->source))
 		return nvme_due;
 	if (drive->source[0] == '/')
 		return !stat(drive->source, &status);
@@ -50,7 +50,7 @@ static bool any_nvme(struct daemon *daemon)
 	list_for_each (node, &daemon->drives) {
 		const struct drive *drive = container_of(node, struct drive, link);
 
-		if (!drive->dev && nvme_source(drive->source))
+		if (!drive->dev && nvmes_source(drive->source))
 			return true;
 	}
 	return false;
@@ -58,7 +58,7 @@ static bool any_nvme(struct daemon *daemon)
 
 bool drives_retry(struct daemon *daemon, bool locked_is_news)
 {
-	bool came = false, nvme_due = any_nvme(daemon) && nvme_search_due(daemon);
+	bool came = false, nvme_due = any_nvme(daemon) && nvmes_search_due(daemon);
 	struct list_node *node;
 
 	list_for_each (node, &daemon->drives) {
@@ -69,8 +69,8 @@ bool drives_retry(struct daemon *daemon, bool locked_is_news)
 			continue;
 		drive->locked = drive_open(daemon, drive, DRIVE_AGAIN, &fail) == -EBUSY &&
 				drive->source[0] == '/';
-		if (fail.error == EBUSY && nvme_source(drive->source))
-			nvme_search_soon(daemon);
+		if (fail.error == EBUSY && nvmes_source(drive->source))
+			nvmes_search_soon(daemon);
 		if (fail.error) {
 			if (!drive->locked || locked_is_news)
 				say_refused(drive, fail.text);
@@ -80,7 +80,7 @@ bool drives_retry(struct daemon *daemon, bool locked_is_news)
 		log_info("event=DriveAttached drive=%s source=%s", drive->name, drive->source);
 		came = true;
 	}
-	nvme_release_unused(daemon);
+	nvmes_release_unused(daemon);
 	return came;
 }
 

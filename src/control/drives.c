@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "control/admission.h"
-#include "control/nvme.h"
+#include "control/nvmes.h"
 #include "drivers/drivers.h"
 #include "reactor/reactor.h"
 
@@ -157,14 +157,15 @@ static int open_path(struct drive *drive, bool wipe, bool *foreign, struct fail 
 static int open_bottom(struct daemon *daemon, struct drive *drive, bool wipe, struct fail *fail)
 {
 	const char *source = drive->source;
-	bool nvme = nvme_source(source), tcp = !strncmp(source, "nvme+tcp://", 11), foreign = false;
+	bool nvme = nvmes_source(source), tcp = !strncmp(source, "nvme+tcp://", 11),
+	     foreign = false;
 	bool ram = !strncmp(source, "ram:", 4), null = !strncmp(source, "null:", 5);
 	int error;
 
 	if (!nvme && !tcp && !drive->options.block_bytes)
 		drive->options.block_bytes = 4096;
 	if (nvme)
-		error = nvme_open(daemon, drive, fail);
+		error = nvmes_open(daemon, drive, fail);
 	else if (tcp)
 		error = open_tcp(drive, fail);
 	else if (ram || null)

@@ -14,7 +14,7 @@
 #include "control/drives.h"
 #include "control/jobs.h"
 #include "control/members.h"
-#include "control/nvme.h"
+#include "control/nvmes.h"
 
 enum { TICK_MS = 1000, WAITING_TICK_MS = 500, TOLD_PERCENT = 20, LOCKED_POLL_US = 2000 };
 
@@ -44,7 +44,7 @@ static bool search_due(struct daemon *daemon)
 
 static void bring_back(struct daemon *daemon)
 {
-	bool came = nvme_watch(daemon);
+	bool came = nvmes_watch(daemon);
 
 	came |= drives_retry(daemon, true);
 	if (search_due(daemon)) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "control/nvme.h"
+#include "control/nvmes.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 static const char scheme[] = "nvme:";
 static const uint64_t search_ns = 30000000000, search_soon_ns = 3000000000;
 
-bool nvme_source(const char *source)
+bool nvmes_source(const char *source)
 {
 	return !strncmp(source, scheme, sizeof(scheme) - 1);
 }
@@ -50,7 +50,7 @@ static struct nvme_entry *find_serial(struct daemon *daemon, const char *serial)
 	return NULL;
 }
 
-struct nvme_entry *nvme_taken(struct daemon *daemon, const char *address)
+struct nvme_entry *nvmes_taken(struct daemon *daemon, const char *address)
 {
 	struct list_node *node;
 
@@ -78,11 +78,11 @@ static void read_health(struct nvme_entry *entry)
 			entry->smart.warnings);
 }
 
-int nvme_take(struct daemon *daemon, const char *address, uint32_t block_bytes,
+int nvmes_take(struct daemon *daemon, const char *address, uint32_t block_bytes,
 	struct nvme_entry **taken, struct fail *fail)
 {
 	struct nvme_options options = {.group = daemon->group, .block_bytes = block_bytes};
-	struct nvme_entry *entry = nvme_taken(daemon, address);
+	struct nvme_entry *entry = nvmes_taken(daemon, address);
 	int error;
 
 	*taken = entry;
@@ -114,7 +114,7 @@ static void drop(struct nvme_entry *entry)
 	free(entry);
 }
 
-void nvme_release_unused(struct daemon *daemon)
+void nvmes_release_unused(struct daemon *daemon)
 {
 	struct list_node *node, *after;
 
@@ -134,7 +134,7 @@ static int take_admitted(struct daemon *daemon, const char *address, uint32_t bl
 	bool foreign;
 	int error = admission_pci(address, false, &foreign, fail);
 
-	return error ? error : nvme_take(daemon, address, block_bytes, entry, fail);
+	return error ? error : nvmes_take(daemon, address, block_bytes, entry, fail);
 }
 
 /* What vfio-pci has, and nobody uses, does not say its serial number before it is taken: the place
@@ -150,7 +150,7 @@ static int look_behind_vfio(struct daemon *daemon, const struct host_disk *disks
 			struct fail fail = {0};
 
 			if (disk->name[0] || strcmp(disk->driver, "vfio-pci") || disk->use[0] ||
-				there != !round || nvme_taken(daemon, disk->address))
+				there != !round || nvmes_taken(daemon, disk->address))
 				continue;
 			if (take_admitted(daemon, disk->address, drive->options.block_bytes, &entry,
 				    &fail))
@@ -206,7 +206,7 @@ static int open_namespace(
 		error = check_identity(drive, namespace.identity, fail);
 		if (error)
 			return error;
-		nvme_name(entry, i, source, drive->name);
+		nvmes_name(entry, i, source, drive->name);
 		snprintf(drive->address, sizeof(drive->address), "%s", entry->identity.address);
 		snprintf(drive->fingerprint, sizeof(drive->fingerprint), "%s %s",
 			entry->identity.model, entry->identity.serial);
@@ -220,7 +220,7 @@ static int open_namespace(
 		entry->identity.serial, nsid);
 }
 
-int nvme_open(struct daemon *daemon, struct drive *drive, struct fail *fail)
+int nvmes_open(struct daemon *daemon, struct drive *drive, struct fail *fail)
 {
 	char serial[HOST_NAME_BYTES];
 	struct nvme_entry *entry;
@@ -244,7 +244,7 @@ int nvme_open(struct daemon *daemon, struct drive *drive, struct fail *fail)
 	return open_namespace(drive, entry, nsid, fail);
 }
 
-void nvme_close(struct drive *drive)
+void nvmes_close(struct drive *drive)
 {
 	struct nvme_entry *entry = drive->nvme;
 
@@ -254,7 +254,7 @@ void nvme_close(struct drive *drive)
 		drop(entry);
 }
 
-void nvme_name(struct nvme_entry *entry, unsigned index, char *source, char *name)
+void nvmes_name(struct nvme_entry *entry, unsigned index, char *source, char *name)
 {
 	const char *serial = entry->identity.serial;
 	struct nvme_namespace namespace;
@@ -286,7 +286,7 @@ static uint32_t picture(void)
 	return sum;
 }
 
-bool nvme_search_due(struct daemon *daemon)
+bool nvmes_search_due(struct daemon *daemon)
 {
 	uint32_t now = picture();
 	bool due = now != daemon->nvme_picture || !daemon->nvme_searched_ns ||
@@ -298,7 +298,7 @@ bool nvme_search_due(struct daemon *daemon)
 	return due;
 }
 
-void nvme_search_soon(struct daemon *daemon)
+void nvmes_search_soon(struct daemon *daemon)
 {
 	daemon->nvme_searched_ns = monotonic_ns() - search_ns + search_soon_ns;
 }
@@ -368,7 +368,7 @@ static bool close_gone(struct daemon *daemon)
 	return closed;
 }
 
-bool nvme_watch(struct daemon *daemon)
+bool nvmes_watch(struct daemon *daemon)
 {
 	struct list_node *node;
 

@@ -3,8 +3,8 @@
  * NVMe controllers that vfio-pci has handed over. Their namespaces are drives with the source
  * "nvme:SERIAL/NSID": an address is only where such a drive was seen last. Control lock held.
  */
-#ifndef CONTROL_NVME_H
-#define CONTROL_NVME_H
+#ifndef CONTROL_NVMES_H
+#define CONTROL_NVMES_H
 
 #include "control/daemon.h"
 #include "drivers/drivers.h"
@@ -22,29 +22,29 @@ struct nvme_entry {
 	struct list_node link;
 };
 
-bool nvme_source(const char *source);
+bool nvmes_source(const char *source);
 
 /* Takes the controller at `address`, or finds it taken. The caller has asked admission_pci(). */
-int nvme_take(struct daemon *daemon, const char *address, uint32_t block_bytes,
+int nvmes_take(struct daemon *daemon, const char *address, uint32_t block_bytes,
 	struct nvme_entry **entry, struct fail *fail);
 /* The controller at `address` when it is taken, or NULL. */
-struct nvme_entry *nvme_taken(struct daemon *daemon, const char *address);
+struct nvme_entry *nvmes_taken(struct daemon *daemon, const char *address);
 /* "nvme:SERIAL/NSID" and the drive's name, of the index-th namespace. */
-void nvme_name(struct nvme_entry *entry, unsigned index, char *source, char *name);
+void nvmes_name(struct nvme_entry *entry, unsigned index, char *source, char *name);
 /* Opens drive->source, looking for its controller where it is not taken yet: drive->dev. */
-int nvme_open(struct daemon *daemon, struct drive *drive, struct fail *fail);
+int nvmes_open(struct daemon *daemon, struct drive *drive, struct fail *fail);
 /* One drive less; drive->dev and all layers are gone. */
-void nvme_close(struct drive *drive);
+void nvmes_close(struct drive *drive);
 /* Controllers that were taken and have no open drive go. */
-void nvme_release_unused(struct daemon *daemon);
+void nvmes_release_unused(struct daemon *daemon);
 
 /* Whether drives that are missed may be found now: something has been plugged in or bound. */
-bool nvme_search_due(struct daemon *daemon);
+bool nvmes_search_due(struct daemon *daemon);
 /* One was busy: tries again in a few seconds whatever happens. */
-void nvme_search_soon(struct daemon *daemon);
+void nvmes_search_soon(struct daemon *daemon);
 
 /* Reads events and, when it is due, the health of all of them; drives that were pulled out become
  * absent ones. True: one has. */
-bool nvme_watch(struct daemon *daemon);
+bool nvmes_watch(struct daemon *daemon);
 
 #endif
