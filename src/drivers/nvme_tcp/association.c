@@ -47,7 +47,8 @@ enum {
 	FENCE_EXTRA_MS = 1000,
 	FENCE_LOOK_MS = 50,
 	STEADY_MS = 5000, /* after so long a loss is one of its own, */
-	FLAPS_FREE = 3,	  /* but after so many in a row the next is not tried at once */
+	FLAPS_FREE = 3,	  /* but after so many in a row */
+	FLAP_MS = 500,	  /* this goes by before the next attempt */
 };
 
 static bool is_readable(int fd, unsigned wait_ms)
@@ -492,8 +493,7 @@ void *association_keep(void *argument)
 		flaps = connection_clock_ms() - since_ms >= STEADY_MS ? 0 : flaps + 1;
 		mourn(drive);
 		if (flaps > FLAPS_FREE)
-			pause_ms(drive, MIN(BACKOFF_MIN_MS << MIN(flaps - FLAPS_FREE, 6u),
-						(int)BACKOFF_MAX_MS));
+			pause_ms(drive, FLAP_MS);
 		/* The next path first; the same one when it is the only one. */
 		drive->path = (drive->path + 1) % drive->target.paths;
 		reconnect(drive);
