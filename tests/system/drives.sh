@@ -167,13 +167,15 @@ doctor() {
 	braid doctor -o json | jq -e '.findings[] | select(.check == "vfio-pci") | .verdict == "missing"'
 }
 
-# A driver's unbind, and what takes the drive, are files here: it does not arrive, and is given back.
+# vfio-pci, to which the drive is given, is a folder here: it never arrives, and is given back.
 half_bound() {
-	local status=0
+	local status=0 pci=$host/sys/bus/pci/devices/0000:01:00.0
+	mkdir -p "$host/sys/bus/pci/drivers/vfio-pci" && : >"$host/sys/bus/pci/drivers_probe"
+	: >"$pci/driver_override" && : >"$host/sys/bus/pci/drivers/nvme/unbind" && : >"$host/sys/bus/pci/drivers/nvme/bind"
 	braid drive attach S1 >"$dir/out" 2>&1 || status=$?
-	cat "$dir/out"
-	((status != 0)) && [[ $(readlink "$host/sys/bus/pci/devices/0000:01:00.0/driver") == *drivers/nvme ]] &&
-		[[ $(braid drive list --attached -H) == '' ]]
+	cat "$dir/out" "$pci/driver_override" "$host/sys/bus/pci/drivers/nvme/unbind" "$host/sys/bus/pci/drivers_probe"
+	((status != 0)) && (($(wc -l <"$dir/out") == 1)) && [[ $(readlink "$pci/driver") == *drivers/nvme ]] &&
+		[[ ! $(tr -d '\n' <"$pci/driver_override") && $(braid drive list --attached -H) == '' ]]
 }
 
 try host make_host
