@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The mock target: I/O commands, their data and their answers, and all that can be wrong in them. */
+/* The mock target: I/O commands, their data and answers, and all that can be wrong in them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -264,6 +264,10 @@ bool peer_take_data(struct peer *peer, const struct pdu_data *pdu, uint32_t data
 	}
 	if (!!(pdu->header.flags & PDU_LAST) != (offset + data_bytes == pending->granted))
 		peer_complain(peer, "LAST");
+	/* What the Linux target of 6.1 cannot. */
+	if (peer->digests.data && !mock->config.grant_bytes && data_bytes < pending->bytes &&
+		mock->config.h2c_bytes >= 128 << 10)
+		peer_complain(peer, "part of a command's data with a digest");
 	data = malloc(data_bytes);
 	if (!peer_receive_data(peer, data, data_bytes)) {
 		free(data);

@@ -166,16 +166,16 @@ static struct queue_limits limits_of(
 {
 	const struct facts *facts = &drive->now;
 	uint32_t block_bytes = drive->dev.block_bytes;
+	/* With data digests the data of a PDU are copied. And a command is not larger than a PDU:
+	 * Linux's target (as of 6.1) compares the digest of each with that of the whole command. */
+	uint32_t most = connection->digests.data ? QUEUE_COPY_BYTES : UINT32_MAX;
 
 	return (struct queue_limits){
 		.digests = connection->digests,
 		.align_bytes = connection->align_bytes,
 		.capsule_bytes = facts->capsule_bytes,
-		/* With data digests each PDU is copied. */
-		.h2c_bytes = connection->digests.data
-				     ? MIN(connection->h2c_bytes_max, (uint32_t)QUEUE_COPY_BYTES)
-				     : connection->h2c_bytes_max,
-		.transfer_bytes = facts->transfer_bytes_max,
+		.h2c_bytes = MIN(connection->h2c_bytes_max, most),
+		.transfer_bytes = MIN(facts->transfer_bytes_max, most),
 		.depth = MIN(drive->controller.queue_entries - 1, (unsigned)QUEUE_SLOTS),
 		.nsid = drive->target.nsid,
 		.lba_shift = (unsigned)__builtin_ctz(block_bytes) - facts->lba_shift,

@@ -53,6 +53,11 @@ struct blockdev *nvme_tcp_blockdev(struct nvme_tcp *drive)
 	return &drive->dev;
 }
 
+bool nvme_tcp_copies(const struct nvme_tcp *drive)
+{
+	return drive->target.data_digest;
+}
+
 bool nvme_tcp_has_cache(const struct nvme_tcp *drive)
 {
 	return drive->facts.volatile_cache;

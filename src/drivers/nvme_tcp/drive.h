@@ -47,6 +47,8 @@ void nvme_tcp_wake(struct nvme_tcp *drive);
 
 void nvme_tcp_report_loss(struct nvme_tcp *drive, const char *why);
 struct blockdev *nvme_tcp_blockdev(struct nvme_tcp *drive);
+/* Data are copied before they leave: digests are made of them. */
+bool nvme_tcp_copies(const struct nvme_tcp *drive);
 /* Completed writes, or discards, may need a FLUSH. */
 bool nvme_tcp_has_cache(const struct nvme_tcp *drive);
 /* With write_back, a number that grows with each loss in which the cache may have been lost. */

@@ -280,8 +280,9 @@ struct queue *queue_create(struct nvme_tcp *drive, struct reactor *reactor)
 
 	if (!queue)
 		return NULL;
-	queue->copy = malloc(QUEUE_COPY_BYTES);
-	if (!queue->copy) {
+	if (nvme_tcp_copies(drive))
+		queue->copy = malloc(QUEUE_COPY_BYTES);
+	if (nvme_tcp_copies(drive) && !queue->copy) {
 		free(queue);
 		return NULL;
 	}

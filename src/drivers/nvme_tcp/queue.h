@@ -39,7 +39,7 @@ enum {
 	QUEUE_TRIES_MAX = 3,  /* of a command that the controller asks to repeat */
 	QUEUE_LOSSES_MAX = 5, /* connections that may break under one io */
 	QUEUE_INPUT_BYTES = 512,
-	QUEUE_COPY_BYTES = 64 << 10,
+	QUEUE_COPY_BYTES = 128 << 10,
 	QUEUE_SEGMENTS = 64, /* of memory, in one system call */
 };
 
