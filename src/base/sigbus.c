@@ -33,13 +33,12 @@ void sigbus_own(sigbus_repair *repair)
 	LOCK_SCOPE(&lock);
 
 	for (unsigned i = 0; i < SIGBUS_OWNERS_MAX; i++) {
-		if (atomic_load(&owners[i]) == repair)
+		if (!atomic_load(&owners[i]))
+			atomic_store(&owners[i], repair);
+		if (atomic_load(&owners[i]) == repair) {
+			sigaction(SIGBUS, &action, NULL);
 			return;
-		if (atomic_load(&owners[i]))
-			continue;
-		atomic_store(&owners[i], repair);
-		sigaction(SIGBUS, &action, NULL);
-		return;
+		}
 	}
 	assert(!"room for another owner");
 }

@@ -100,12 +100,12 @@ void nvme_admin_await_events(struct nvme *nvme)
 {
 	struct nvme_admin *admin = &nvme->admin;
 
-	while (admin->events_waiting < NVME_ADMIN_EVENTS && !nvme->admin_stuck) {
-		struct nvme_command *entry = ring_next(&admin->ring);
-
-		*entry = (struct nvme_command){
-			.opcode = NVME_ASYNC_EVENT, .id = le16_of((uint16_t)admin->events_waiting)};
-		admin->events_waiting++;
+	for (unsigned id = 0; id < admin->event_limit && !nvme->admin_stuck; id++) {
+		if (admin->events_waiting & 1u << id)
+			continue;
+		*ring_next(&admin->ring) = (struct nvme_command){
+			.opcode = NVME_ASYNC_EVENT, .id = le16_of((uint16_t)id)};
+		admin->events_waiting |= 1u << id;
 	}
 	ring_submit(&admin->ring);
 }

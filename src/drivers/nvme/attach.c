@@ -87,6 +87,7 @@ static int bring_up(struct nvme *nvme, bool threaded, struct fail *fail)
 		error = nvme_start(nvme, fail);
 	if (!error)
 		error = nvme_find_devices(nvme, fail);
+	memcpy(nvme->serial, nvme->identity.serial, sizeof(nvme->serial));
 	atomic_store(&nvme->trouble, 0);
 	if (!error && threaded)
 		error = start_watcher(nvme, fail);

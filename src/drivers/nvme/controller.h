@@ -121,6 +121,7 @@ struct nvme {
 	pthread_mutex_t lock;
 	struct nvme_options options;
 	struct nvme_identity identity;
+	char serial[21];		/* when it was attached: of this drive, and no other */
 	char former[VFIO_DRIVER_BYTES]; /* driver */
 	char *memory;			/* registered for DMA */
 	size_t memory_bytes;

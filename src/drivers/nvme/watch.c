@@ -202,16 +202,13 @@ static bool too_often(struct nvme *nvme)
 
 static int start_again(struct nvme *nvme, struct fail *fail)
 {
-	char serial[sizeof(nvme->identity.serial)];
-	int error;
+	int error = nvme_start(nvme, fail);
 
-	memcpy(serial, nvme->identity.serial, sizeof(serial));
-	error = nvme_start(nvme, fail);
 	if (error)
 		return error;
-	if (strcmp(serial, nvme->identity.serial) != 0)
+	if (strcmp(nvme->serial, nvme->identity.serial) != 0)
 		return fail_set(fail, ENODEV, "drive %s came back as another one: %s, not %s",
-			nvme->identity.address, nvme->identity.serial, serial);
+			nvme->identity.address, nvme->identity.serial, nvme->serial);
 	return check_devices(nvme) ? fail_set(fail, EIO, "drive %s does not answer after its reset",
 					     nvme->identity.address)
 				   : 0;
