@@ -194,16 +194,15 @@ static void discovery_log(struct peer *peer, char *log)
 static void ana_log(struct peer *peer, char *log)
 {
 	struct ana_header *header = (struct ana_header *)log;
-	struct ana_group *group = (struct ana_group *)(log + sizeof(*header));
+	struct ana_group group = {
+		.id = le32_of(3), .namespaces = le32_of(1), .state = ANA_OPTIMIZED};
 
 	header->groups = le16_of(2);
-	group->id = le32_of(3);
-	group->namespaces = le32_of(1);
-	group->state = ANA_OPTIMIZED;
-	group = (struct ana_group *)((char *)(group + 1) + 4);
-	group->id = le32_of(7);
-	group->namespaces = le32_of(1);
-	group->state = peer->mock->config.ana_state;
+	log += sizeof(*header);
+	memcpy(log, &group, sizeof(group));
+	group.id = le32_of(7);
+	group.state = peer->mock->config.ana_state;
+	memcpy(log + sizeof(group) + 4, &group, sizeof(group));
 }
 
 static bool log_page(struct peer *peer, const struct nvme_command *command)

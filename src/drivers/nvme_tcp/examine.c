@@ -193,21 +193,20 @@ static int check_ana(struct controller *controller, uint32_t wanted, struct fail
 	if (error)
 		return error == -EIO ? 0 : error;
 	for (unsigned i = 0; i < le16_get(header->groups); i++) {
-		const struct ana_group *group = (const struct ana_group *)(log + at);
+		struct ana_group group;
+		unsigned state;
 		size_t bytes;
 
-		if (at + sizeof(*group) > sizeof(log))
-			return 0; /* more groups than we look at */
-		bytes = sizeof(*group) + 4 * (size_t)le32_get(group->namespaces);
-		if (le32_get(group->id) == wanted) {
-			unsigned state = group->state & 0xf;
-
-			if (state == ANA_OPTIMIZED || state == ANA_NON_OPTIMIZED)
-				return 0;
+		if (at + sizeof(group) > sizeof(log))
+			return 0;			 /* more groups than we look at */
+		memcpy(&group, log + at, sizeof(group)); /* 4-byte aligned */
+		bytes = sizeof(group) + 4 * (size_t)le32_get(group.namespaces);
+		state = group.state & 0xf;
+		if (le32_get(group.id) == wanted && state != ANA_OPTIMIZED &&
+			state != ANA_NON_OPTIMIZED)
 			return fail_set(fail, EHOSTUNREACH,
 				"the namespace cannot be reached over %s now (ANA state %x)",
 				controller->admin.peer, state);
-		}
 		if (bytes > sizeof(log) - at)
 			return 0;
 		at += bytes;
