@@ -85,7 +85,7 @@ static void set_state(struct nvme_tcp *drive, enum nvme_tcp_state state, const c
 /* --- queues ---------------------------------------------------------------------------------- */
 
 struct queue_call {
-	struct queue *queue;
+	struct tcp_queue *queue;
 	struct queue_limits limits;
 	int fd;
 	bool doubtful;
@@ -98,7 +98,7 @@ static int attach(void *argument)
 	if (call->queue->closed) /* meanwhile, on this reactor */
 		close(call->fd);
 	else
-		queue_attach(call->queue, call->fd, &call->limits);
+		tcp_queue_attach(call->queue, call->fd, &call->limits);
 	return 0;
 }
 
@@ -106,7 +106,7 @@ static int detach(void *argument)
 {
 	struct queue_call *call = argument;
 
-	call->fd = call->queue->closed ? -1 : queue_detach(call->queue, &call->doubtful);
+	call->fd = call->queue->closed ? -1 : tcp_queue_detach(call->queue, &call->doubtful);
 	return 0;
 }
 
@@ -115,7 +115,7 @@ static int give_up(void *argument)
 	struct queue_call *call = argument;
 
 	if (!call->queue->closed)
-		queue_give_up(call->queue);
+		tcp_queue_give_up(call->queue);
 	return 0;
 }
 
@@ -126,35 +126,35 @@ static void sweep_queues(struct nvme_tcp *drive)
 	LOCK_SCOPE(&drive->mutex);
 
 	list_for_each_safe (node, after, &drive->queues) {
-		struct queue *queue = container_of(node, struct queue, link);
+		struct tcp_queue *queue = container_of(node, struct tcp_queue, link);
 
 		if (!queue->closed)
 			continue;
 		list_remove(node);
-		queue_destroy(queue);
+		tcp_queue_destroy(queue);
 	}
 }
 
 /* The queue at that position, or NULL; it stays until the next sweep. */
-static struct queue *queue_at(struct nvme_tcp *drive, unsigned position)
+static struct tcp_queue *queue_at(struct nvme_tcp *drive, unsigned position)
 {
 	struct list_node *node;
 	LOCK_SCOPE(&drive->mutex);
 
 	list_for_each (node, &drive->queues)
 		if (!position--)
-			return container_of(node, struct queue, link);
+			return container_of(node, struct tcp_queue, link);
 	return NULL;
 }
 
-static bool wants_connection(struct nvme_tcp *drive, const struct queue *queue)
+static bool wants_connection(struct nvme_tcp *drive, const struct tcp_queue *queue)
 {
 	LOCK_SCOPE(&drive->mutex);
 
 	return !queue->attached && !queue->closed;
 }
 
-static void set_attached(struct nvme_tcp *drive, struct queue *queue, bool attached)
+static void set_attached(struct nvme_tcp *drive, struct tcp_queue *queue, bool attached)
 {
 	LOCK_SCOPE(&drive->mutex);
 
@@ -197,7 +197,7 @@ static unsigned next_queue_id(struct nvme_tcp *drive)
 /* Connects every queue that has no connection. */
 static int connect_queues(struct nvme_tcp *drive, struct fail *fail)
 {
-	struct queue *queue;
+	struct tcp_queue *queue;
 
 	for (unsigned i = 0; (queue = queue_at(drive, i)); i++) {
 		struct queue_call call = {.queue = queue};
@@ -206,7 +206,7 @@ static int connect_queues(struct nvme_tcp *drive, struct fail *fail)
 
 		if (!wants_connection(drive, queue))
 			continue;
-		error = controller_open_queue(
+		error = tcp_controller_open_queue(
 			&drive->controller, &connection, next_queue_id(drive), fail);
 		if (error)
 			return error;
@@ -220,7 +220,7 @@ static int connect_queues(struct nvme_tcp *drive, struct fail *fail)
 
 static void give_up_queues(struct nvme_tcp *drive)
 {
-	struct queue *queue;
+	struct tcp_queue *queue;
 
 	for (unsigned i = 0; (queue = queue_at(drive, i)); i++) {
 		struct queue_call call = {.queue = queue};
@@ -311,10 +311,10 @@ static void fence(struct nvme_tcp *drive, int *fds, unsigned count, uint64_t lim
 /* Ends the old association. The drive is RECONNECTING already. */
 static void bury(struct nvme_tcp *drive)
 {
-	bool reset = !controller_disable(&drive->controller, NULL);
+	bool reset = !tcp_controller_disable(&drive->controller, NULL);
 	int fds[REACTORS_MAX];
 	unsigned count = 0;
-	struct queue *queue;
+	struct tcp_queue *queue;
 
 	for (unsigned i = 0; (queue = queue_at(drive, i)); i++) {
 		struct queue_call call = {.queue = queue};
@@ -326,7 +326,7 @@ static void bury(struct nvme_tcp *drive)
 		else if (call.fd >= 0)
 			close(call.fd);
 	}
-	controller_close(&drive->controller);
+	tcp_controller_close(&drive->controller);
 	fence(drive, fds, count,
 		(reset ? 0 : drive->target.keep_alive_s * (uint64_t)2000) + FENCE_EXTRA_MS);
 	if (!reset)
@@ -359,15 +359,15 @@ static int compare(const struct nvme_tcp *drive, struct fail *fail)
 static int try_path(struct nvme_tcp *drive, struct fail *fail)
 {
 	const struct nvme_tcp_target *target = &drive->target;
-	struct controller *controller = &drive->controller;
-	int error = controller_open(
+	struct tcp_controller *controller = &drive->controller;
+	int error = tcp_controller_open(
 		controller, target, &target->path[drive->path], target->nqn, drive->stop_fd, fail);
 
 	if (error)
 		return error;
-	error = controller_ask_queues(controller, fail);
+	error = tcp_controller_ask_queues(controller, fail);
 	if (!error)
-		error = controller_examine(controller, &drive->now, fail);
+		error = tcp_controller_examine(controller, &drive->now, fail);
 	if (!error)
 		error = compare(drive, fail);
 	if (!error) {
@@ -381,7 +381,7 @@ static int try_path(struct nvme_tcp *drive, struct fail *fail)
 		if (error)
 			bury(drive);
 	} else {
-		controller_close(controller);
+		tcp_controller_close(controller);
 	}
 	return error;
 }
@@ -423,7 +423,7 @@ static void report(struct nvme_tcp *drive, const struct fail *fail)
 static void keep_alive(struct nvme_tcp *drive)
 {
 	struct fail fail;
-	int error = controller_keep_alive(&drive->controller, &fail);
+	int error = tcp_controller_keep_alive(&drive->controller, &fail);
 
 	if (error && error != -EIO && error != -ECANCELED)
 		report(drive, &fail);
@@ -502,8 +502,8 @@ void *association_keep(void *argument)
 	}
 	drive->controller.admin.cancel_fd = -1;
 	if (drive->controller.admin.fd >= 0)
-		controller_disable(&drive->controller, NULL);
-	controller_close(&drive->controller);
+		tcp_controller_disable(&drive->controller, NULL);
+	tcp_controller_close(&drive->controller);
 	sweep_queues(drive);
 	return NULL;
 }

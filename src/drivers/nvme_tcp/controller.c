@@ -13,7 +13,7 @@
 enum { READY_POLL_MS = 20, READY_MIN_MS = 500, READY_MAX_MS = 15000, DISABLE_MAX_MS = 1000 };
 
 /* Carries out one command; a status other than 0 is -EIO. */
-static int carry_out(struct controller *controller, struct exchange *exchange, const char *what,
+static int carry_out(struct tcp_controller *controller, struct exchange *exchange, const char *what,
 	struct fail *fail)
 {
 	int error = connection_exchange(&controller->admin, exchange, fail);
@@ -33,8 +33,8 @@ static struct nvme_command fabrics_command(enum fabrics_type type)
 	return (struct nvme_command){.opcode = NVME_FABRICS, .nsid = le32_of(type)};
 }
 
-static int property_set(
-	struct controller *controller, enum nvme_register place, uint32_t value, struct fail *fail)
+static int property_set(struct tcp_controller *controller, enum nvme_register place, uint32_t value,
+	struct fail *fail)
 {
 	struct exchange exchange = {.command = fabrics_command(FABRICS_PROPERTY_SET)};
 
@@ -43,8 +43,8 @@ static int property_set(
 	return carry_out(controller, &exchange, "to set a property", fail);
 }
 
-static int property_get(
-	struct controller *controller, enum nvme_register place, uint64_t *value, struct fail *fail)
+static int property_get(struct tcp_controller *controller, enum nvme_register place,
+	uint64_t *value, struct fail *fail)
 {
 	struct exchange exchange = {.command = fabrics_command(FABRICS_PROPERTY_GET)};
 	bool wide = place == NVME_CAP;
@@ -60,8 +60,9 @@ static int property_get(
 }
 
 /* Why Connect was refused, for the operator. */
-static int explain_connect(const struct controller *controller, const struct connection *connection,
-	const struct nvme_completion *completion, struct fail *fail)
+static int explain_connect(const struct tcp_controller *controller,
+	const struct connection *connection, const struct nvme_completion *completion,
+	struct fail *fail)
 {
 	unsigned status = nvme_status_code(nvme_status_of(completion));
 	uint32_t where = le32_get(completion->dw0);
@@ -92,7 +93,7 @@ static int explain_connect(const struct controller *controller, const struct con
 }
 
 /* Connects queue `id` on connection; 0 is the admin queue. */
-static int fabrics_connect(struct controller *controller, struct connection *connection,
+static int fabrics_connect(struct tcp_controller *controller, struct connection *connection,
 	unsigned id, struct fail *fail)
 {
 	struct fabrics_connect_data data = {.controller_id = le16_of(controller->id)};
@@ -129,7 +130,7 @@ static int fabrics_connect(struct controller *controller, struct connection *con
 
 /* Waits until CSTS.RDY is as wanted. */
 static int await_ready(
-	struct controller *controller, bool ready, unsigned limit_ms, struct fail *fail)
+	struct tcp_controller *controller, bool ready, unsigned limit_ms, struct fail *fail)
 {
 	uint64_t deadline_ms = connection_clock_ms() + limit_ms, status;
 
@@ -151,7 +152,7 @@ static int await_ready(
 	}
 }
 
-static int enable(struct controller *controller, struct fail *fail)
+static int enable(struct tcp_controller *controller, struct fail *fail)
 {
 	unsigned limit_ms;
 	uint64_t cap;
@@ -171,13 +172,13 @@ static int enable(struct controller *controller, struct fail *fail)
 		     : await_ready(controller, true, MAX(limit_ms, (unsigned)READY_MIN_MS), fail);
 }
 
-int controller_open(struct controller *controller, const struct nvme_tcp_target *target,
+int tcp_controller_open(struct tcp_controller *controller, const struct nvme_tcp_target *target,
 	const struct nvme_tcp_path *path, const char *nqn, int cancel_fd, struct fail *fail)
 {
 	struct pdu_digests digests = {target->header_digest, target->data_digest};
 	int error;
 
-	*controller = (struct controller){
+	*controller = (struct tcp_controller){
 		.target = target,
 		.path = path,
 		.nqn = nqn,
@@ -192,11 +193,11 @@ int controller_open(struct controller *controller, const struct nvme_tcp_target 
 	if (!error)
 		error = enable(controller, fail);
 	if (error)
-		controller_close(controller);
+		tcp_controller_close(controller);
 	return error;
 }
 
-int controller_ask_queues(struct controller *controller, struct fail *fail)
+int tcp_controller_ask_queues(struct tcp_controller *controller, struct fail *fail)
 {
 	struct exchange exchange = {.command = {.opcode = NVME_SET_FEATURES}};
 	uint32_t wanted = REACTORS_MAX - 1, granted;
@@ -206,12 +207,12 @@ int controller_ask_queues(struct controller *controller, struct fail *fail)
 	exchange.command.cdw11 = le32_of(wanted << 16 | wanted);
 	error = carry_out(controller, &exchange, "any I/O queue", fail);
 	granted = le32_get(exchange.completion.dw0);
-	controller->queues = MIN(granted & 0xffff, granted >> 16) + 1;
+	controller->queues = MIN(MIN(granted & 0xffff, granted >> 16), wanted) + 1;
 	return error;
 }
 
-int controller_open_queue(struct controller *controller, struct connection *connection, unsigned id,
-	struct fail *fail)
+int tcp_controller_open_queue(struct tcp_controller *controller, struct connection *connection,
+	unsigned id, struct fail *fail)
 {
 	int error;
 
@@ -225,14 +226,14 @@ int controller_open_queue(struct controller *controller, struct connection *conn
 	return error;
 }
 
-int controller_keep_alive(struct controller *controller, struct fail *fail)
+int tcp_controller_keep_alive(struct tcp_controller *controller, struct fail *fail)
 {
 	struct exchange exchange = {.command = {.opcode = NVME_KEEP_ALIVE}};
 
 	return carry_out(controller, &exchange, "to be kept alive", fail);
 }
 
-int controller_disable(struct controller *controller, struct fail *fail)
+int tcp_controller_disable(struct tcp_controller *controller, struct fail *fail)
 {
 	int error;
 
@@ -241,15 +242,15 @@ int controller_disable(struct controller *controller, struct fail *fail)
 	return error ? error : await_ready(controller, false, DISABLE_MAX_MS, fail);
 }
 
-void controller_close(struct controller *controller)
+void tcp_controller_close(struct tcp_controller *controller)
 {
 	connection_close(&controller->admin);
 }
 
 /* --- questions ------------------------------------------------------------------------------- */
 
-int controller_identify(struct controller *controller, enum nvme_identify what, uint32_t nsid,
-	void *page, unsigned *status, struct fail *fail)
+int tcp_controller_identify(struct tcp_controller *controller, enum nvme_identify what,
+	uint32_t nsid, void *page, unsigned *status, struct fail *fail)
 {
 	struct exchange exchange = {
 		.command = {.opcode = NVME_IDENTIFY, .nsid = le32_of(nsid)},
@@ -265,8 +266,8 @@ int controller_identify(struct controller *controller, enum nvme_identify what, 
 	return error;
 }
 
-int controller_log(struct controller *controller, const struct log_piece *piece, void *bytes,
-	struct fail *fail)
+int tcp_controller_log(struct tcp_controller *controller, const struct log_piece *piece,
+	void *bytes, struct fail *fail)
 {
 	uint32_t dwords = piece->bytes / 4 - 1;
 	struct exchange exchange = {

@@ -11,7 +11,7 @@
 
 enum { CONTROLLER_QUEUE_ENTRIES = 128, CONTROLLER_HOST_ID_BYTES = 16 };
 
-struct controller {
+struct tcp_controller {
 	struct connection admin;
 	const struct nvme_tcp_target *target;
 	const struct nvme_tcp_path *path;
@@ -40,31 +40,32 @@ struct facts {
 
 /* Connects the admin queue over `path` and makes the controller ready. cancel_fd as in struct
  * connection. target and path stay the caller's and outlive the controller. */
-int controller_open(struct controller *controller, const struct nvme_tcp_target *target,
+int tcp_controller_open(struct tcp_controller *controller, const struct nvme_tcp_target *target,
 	const struct nvme_tcp_path *path, const char *nqn, int cancel_fd, struct fail *fail);
 /* Asks for as many I/O queues as there can be reactors; sets `queues`. */
-int controller_ask_queues(struct controller *controller, struct fail *fail);
+int tcp_controller_ask_queues(struct tcp_controller *controller, struct fail *fail);
 /* A new connection, on which the I/O queue `id` (from 1) is connected. */
-int controller_open_queue(struct controller *controller, struct connection *connection, unsigned id,
-	struct fail *fail);
-int controller_keep_alive(struct controller *controller, struct fail *fail);
+int tcp_controller_open_queue(struct tcp_controller *controller, struct connection *connection,
+	unsigned id, struct fail *fail);
+int tcp_controller_keep_alive(struct tcp_controller *controller, struct fail *fail);
 /* Resets the controller: when this succeeds it has stopped to work on what it was told. */
-int controller_disable(struct controller *controller, struct fail *fail);
-void controller_close(struct controller *controller);
+int tcp_controller_disable(struct tcp_controller *controller, struct fail *fail);
+void tcp_controller_close(struct tcp_controller *controller);
 
 /* These answer -EIO when the controller refuses; *status (may be NULL) says how. */
-int controller_identify(struct controller *controller, enum nvme_identify what, uint32_t nsid,
-	void *page, unsigned *status, struct fail *fail);
+int tcp_controller_identify(struct tcp_controller *controller, enum nvme_identify what,
+	uint32_t nsid, void *page, unsigned *status, struct fail *fail);
 struct log_piece {
 	enum nvme_log_page page;
 	uint64_t offset;
 	uint32_t bytes; /* multiple of 4 */
 };
-int controller_log(struct controller *controller, const struct log_piece *piece, void *bytes,
-	struct fail *fail);
+int tcp_controller_log(struct tcp_controller *controller, const struct log_piece *piece,
+	void *bytes, struct fail *fail);
 
 /* Learns all about target->nsid, and whether this path leads to it (ANA). */
-int controller_examine(struct controller *controller, struct facts *facts, struct fail *fail);
+int tcp_controller_examine(
+	struct tcp_controller *controller, struct facts *facts, struct fail *fail);
 
 /* Who we are: nqn (NVME_TCP_NQN_BYTES) and id. The same as long as the machine has its files. */
 void host_identity(const struct nvme_tcp_target *target, char *nqn, uint8_t *id);

@@ -49,14 +49,14 @@ static bool take_record(struct nvme_tcp_found *found, const struct discovery_rec
 }
 
 /* Reads the log once. *changed: its generation is not the same at the end. */
-static int read_log(struct controller *controller, struct nvme_tcp_found *found, unsigned *count,
-	bool *changed, struct fail *fail)
+static int read_log(struct tcp_controller *controller, struct nvme_tcp_found *found,
+	unsigned *count, bool *changed, struct fail *fail)
 {
 	struct discovery_header header, again;
 	struct log_piece head = {.page = NVME_LOG_DISCOVERY, .bytes = sizeof(header)};
 	struct log_piece piece = {.page = NVME_LOG_DISCOVERY, .bytes = 1024};
 	uint64_t records;
-	int error = controller_log(controller, &head, &header, fail);
+	int error = tcp_controller_log(controller, &head, &header, fail);
 
 	*count = 0;
 	if (error)
@@ -67,12 +67,12 @@ static int read_log(struct controller *controller, struct nvme_tcp_found *found,
 		struct discovery_record record;
 
 		piece.offset = sizeof(header) + i * sizeof(record);
-		error = controller_log(controller, &piece, &record, fail);
+		error = tcp_controller_log(controller, &piece, &record, fail);
 		if (!error)
 			*count += take_record(&found[*count], &record);
 	}
 	if (!error)
-		error = controller_log(controller, &head, &again, fail);
+		error = tcp_controller_log(controller, &head, &again, fail);
 	*changed = le64_get(header.generation) != le64_get(again.generation);
 	return error;
 }
@@ -81,18 +81,18 @@ int nvme_tcp_discover(const struct nvme_tcp_path *path, struct nvme_tcp_found *f
 	unsigned *count, struct fail *fail)
 {
 	struct nvme_tcp_target target = {.path[0] = *path, .paths = 1};
-	struct controller controller;
+	struct tcp_controller controller;
 	bool changed = true;
 	int error;
 
 	*count = 0;
 	if (!target.path[0].port)
 		target.path[0].port = NVME_TCP_PORT;
-	error = controller_open(
+	error = tcp_controller_open(
 		&controller, &target, &target.path[0], FABRICS_DISCOVERY_NQN, -1, fail);
 	for (unsigned i = 0; i < TRIES && changed && !error; i++)
 		error = read_log(&controller, found, count, &changed, fail);
-	controller_close(&controller);
+	tcp_controller_close(&controller);
 	return error;
 }
 
@@ -100,18 +100,19 @@ int nvme_tcp_namespaces(const struct nvme_tcp_target *target, uint32_t *nsids, u
 	unsigned *count, struct fail *fail)
 {
 	le32 ids[NVME_NAMESPACE_IDS];
-	struct controller controller;
-	int error = controller_open(&controller, target, &target->path[0], target->nqn, -1, fail);
+	struct tcp_controller controller;
+	int error =
+		tcp_controller_open(&controller, target, &target->path[0], target->nqn, -1, fail);
 
 	*count = 0;
 	if (error)
 		return error;
-	error = controller_identify(&controller, NVME_IDENTIFY_NAMESPACES, 0, ids, NULL, fail);
+	error = tcp_controller_identify(&controller, NVME_IDENTIFY_NAMESPACES, 0, ids, NULL, fail);
 	for (unsigned i = 0; i < NVME_NAMESPACE_IDS && !error && *count < room; i++) {
 		if (!le32_get(ids[i]))
 			break;
 		nsids[(*count)++] = le32_get(ids[i]);
 	}
-	controller_close(&controller);
+	tcp_controller_close(&controller);
 	return error;
 }

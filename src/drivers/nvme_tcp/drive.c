@@ -74,7 +74,7 @@ static int nvme_tcp_open_queue(struct blockdev *dev, struct reactor *reactor,
 	struct blockdev_queue **base, struct fail *fail)
 {
 	struct nvme_tcp *drive = drive_of(dev);
-	struct queue *queue;
+	struct tcp_queue *queue;
 
 	{
 		LOCK_SCOPE(&drive->mutex);
@@ -86,7 +86,7 @@ static int nvme_tcp_open_queue(struct blockdev *dev, struct reactor *reactor,
 				dev->name, drive->status.queues);
 		drive->open++;
 	}
-	queue = queue_create(drive, reactor);
+	queue = tcp_queue_create(drive, reactor);
 	if (queue) {
 		LOCK_SCOPE(&drive->mutex);
 
@@ -106,10 +106,10 @@ static int nvme_tcp_open_queue(struct blockdev *dev, struct reactor *reactor,
 /* The thread may be about to call into the queue: it frees it. */
 static void nvme_tcp_close_queue(struct blockdev_queue *base)
 {
-	struct queue *queue = container_of(base, struct queue, base);
+	struct tcp_queue *queue = container_of(base, struct tcp_queue, base);
 	struct nvme_tcp *drive = queue->drive;
 
-	queue_close(queue);
+	tcp_queue_close(queue);
 	{
 		LOCK_SCOPE(&drive->mutex);
 
@@ -143,7 +143,7 @@ static const struct blockdev_ops nvme_tcp_ops = {
 	.driver = "nvme-tcp",
 	.open_queue = nvme_tcp_open_queue,
 	.close_queue = nvme_tcp_close_queue,
-	.submit = queue_submit,
+	.submit = tcp_queue_submit,
 	.destroy = nvme_tcp_destroy,
 };
 
@@ -158,16 +158,16 @@ static int connect_first(struct nvme_tcp *drive, struct fail *fail)
 	for (unsigned i = 0; i < target->paths; i++) {
 		struct fail other, *where = i ? &other : fail;
 
-		error = controller_open(
+		error = tcp_controller_open(
 			&drive->controller, target, &target->path[i], target->nqn, -1, where);
 		if (!error)
-			error = controller_ask_queues(&drive->controller, where);
+			error = tcp_controller_ask_queues(&drive->controller, where);
 		if (!error)
-			error = controller_examine(&drive->controller, &drive->facts, where);
+			error = tcp_controller_examine(&drive->controller, &drive->facts, where);
 		drive->path = i;
 		if (!error)
 			return 0;
-		controller_close(&drive->controller);
+		tcp_controller_close(&drive->controller);
 		first = first ? first : error;
 	}
 	return first;
@@ -251,7 +251,7 @@ int nvme_tcp_create(struct blockdev **dev, const struct nvme_tcp_target *target,
 	return 0;
 
 close_controller:
-	controller_close(&drive->controller);
+	tcp_controller_close(&drive->controller);
 free_drive:
 	free_drive(drive);
 	return error;

@@ -24,13 +24,13 @@ struct nvme_tcp {
 	atomic_uint_fast64_t suspicions; /* losses in which the target may have restarted */
 
 	pthread_mutex_t mutex; /* for what follows; held for moments only */
-	struct list queues;    /* of struct queue */
+	struct list queues;    /* of struct tcp_queue */
 	unsigned open;	       /* queues that are not closed */
 	bool lost;	       /* a queue says that its connection is of no more use */
 	struct nvme_tcp_status status;
 
 	/* The thread's own. */
-	struct controller controller;
+	struct tcp_controller controller;
 	struct facts now; /* of the controller in use */
 	unsigned path;
 	uint16_t next_queue_id;

@@ -71,13 +71,13 @@ static bool find_uuid(const uint8_t *page, char *identity)
 	return false;
 }
 
-static int take_identity(struct controller *controller,
+static int take_identity(struct tcp_controller *controller,
 	const struct nvme_identify_namespace *namespace, struct facts *facts, struct fail *fail)
 {
 	uint8_t page[NVME_IDENTIFY_BYTES];
 	uint32_t nsid = controller->target->nsid;
-	int error =
-		controller_identify(controller, NVME_IDENTIFY_DESCRIPTORS, nsid, page, NULL, fail);
+	int error = tcp_controller_identify(
+		controller, NVME_IDENTIFY_DESCRIPTORS, nsid, page, NULL, fail);
 
 	if (error && error != -EIO) /* -EIO: an old controller */
 		return error;
@@ -93,12 +93,13 @@ static int take_identity(struct controller *controller,
 	return 0;
 }
 
-static int take_controller(struct controller *controller, struct facts *facts,
+static int take_controller(struct tcp_controller *controller, struct facts *facts,
 	struct nvme_identify_controller *page, struct fail *fail)
 {
 	uint32_t capsule, commands;
 	unsigned page_shift = 12 + nvme_cap_page_min(controller->capabilities);
-	int error = controller_identify(controller, NVME_IDENTIFY_CONTROLLER, 0, page, NULL, fail);
+	int error =
+		tcp_controller_identify(controller, NVME_IDENTIFY_CONTROLLER, 0, page, NULL, fail);
 
 	if (error)
 		return error;
@@ -127,14 +128,14 @@ static int take_controller(struct controller *controller, struct facts *facts,
 }
 
 /* Which namespaces there are, for the sentence that the wanted one is not. */
-static int explain_missing(struct controller *controller, struct fail *fail)
+static int explain_missing(struct tcp_controller *controller, struct fail *fail)
 {
 	le32 ids[NVME_NAMESPACE_IDS];
 	uint32_t nsid = controller->target->nsid;
 	char list[160] = "";
 	size_t used = 0;
 
-	if (controller_identify(controller, NVME_IDENTIFY_NAMESPACES, 0, ids, NULL, NULL))
+	if (tcp_controller_identify(controller, NVME_IDENTIFY_NAMESPACES, 0, ids, NULL, NULL))
 		ids[0] = le32_of(0);
 	for (unsigned i = 0; i < NVME_NAMESPACE_IDS && le32_get(ids[i]) && used < 120; i++)
 		used += (size_t)snprintf(
@@ -143,15 +144,15 @@ static int explain_missing(struct controller *controller, struct fail *fail)
 		controller->nqn, controller->admin.peer, used ? "" : "none", list);
 }
 
-static int take_namespace(struct controller *controller, struct facts *facts,
+static int take_namespace(struct tcp_controller *controller, struct facts *facts,
 	struct nvme_identify_namespace *page, struct fail *fail)
 {
 	const char *peer = controller->admin.peer;
 	uint32_t nsid = controller->target->nsid;
 	const struct nvme_lba_format *format;
 	unsigned status;
-	int error =
-		controller_identify(controller, NVME_IDENTIFY_NAMESPACE, nsid, page, &status, fail);
+	int error = tcp_controller_identify(
+		controller, NVME_IDENTIFY_NAMESPACE, nsid, page, &status, fail);
 
 	if (error == -EIO && (status == NVME_INVALID_NAMESPACE || status == NVME_INVALID_FIELD))
 		return explain_missing(controller, fail);
@@ -182,13 +183,13 @@ static int take_namespace(struct controller *controller, struct facts *facts,
 }
 
 /* Base 8.1.1: whether the group of our namespace can be reached over this controller. */
-static int check_ana(struct controller *controller, uint32_t wanted, struct fail *fail)
+static int check_ana(struct tcp_controller *controller, uint32_t wanted, struct fail *fail)
 {
 	_Alignas(8) uint8_t log[ANA_BYTES] = {0};
 	const struct ana_header *header = (const struct ana_header *)log;
 	struct log_piece piece = {.page = NVME_LOG_ANA, .bytes = sizeof(log)};
 	size_t at = sizeof(*header);
-	int error = controller_log(controller, &piece, log, fail);
+	int error = tcp_controller_log(controller, &piece, log, fail);
 
 	if (error)
 		return error == -EIO ? 0 : error;
@@ -214,7 +215,8 @@ static int check_ana(struct controller *controller, uint32_t wanted, struct fail
 	return 0;
 }
 
-int controller_examine(struct controller *controller, struct facts *facts, struct fail *fail)
+int tcp_controller_examine(
+	struct tcp_controller *controller, struct facts *facts, struct fail *fail)
 {
 	struct nvme_identify_controller controller_page;
 	struct nvme_identify_namespace namespace_page;

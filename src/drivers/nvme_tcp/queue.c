@@ -12,12 +12,12 @@
 
 enum { TICK_MS = 250 };
 
-static uint64_t ms_from_now(const struct queue *queue, uint64_t ms)
+static uint64_t ms_from_now(const struct tcp_queue *queue, uint64_t ms)
 {
 	return reactor_now_ns(queue->base.reactor) + ms * 1000000;
 }
 
-void queue_break(struct queue *queue, const char *why)
+void tcp_queue_break(struct tcp_queue *queue, const char *why)
 {
 	if (queue->state != QUEUE_UP)
 		return;
@@ -28,7 +28,7 @@ void queue_break(struct queue *queue, const char *why)
 /* --- slots ----------------------------------------------------------------------------------- */
 
 /* Takes the next io that waits, for the slot that has become free. */
-static void start(struct queue *queue, struct io *io)
+static void start(struct tcp_queue *queue, struct io *io)
 {
 	struct slot *slot = container_of(list_pop_front(&queue->free), struct slot, link);
 
@@ -42,18 +42,18 @@ static void start(struct queue *queue, struct io *io)
 	slot_send(queue, slot);
 }
 
-static bool has_room(const struct queue *queue)
+static bool has_room(const struct tcp_queue *queue)
 {
 	return queue->state == QUEUE_UP && queue->used < queue->limits.depth;
 }
 
-static void start_waiting(struct queue *queue)
+static void start_waiting(struct tcp_queue *queue)
 {
 	while (has_room(queue) && !list_empty(&queue->waiting))
 		start(queue, container_of(list_pop_front(&queue->waiting), struct io, link));
 }
 
-static void finish(struct queue *queue, struct slot *slot, int status)
+static void finish(struct tcp_queue *queue, struct slot *slot, int status)
 {
 	struct io *io = slot->io;
 
@@ -106,13 +106,13 @@ static bool is_path_error(unsigned status)
 	return nvme_status_code(status) >> 8 == 3;
 }
 
-static void park(struct queue *queue, struct slot *slot)
+static void park(struct tcp_queue *queue, struct slot *slot)
 {
 	slot->state = SLOT_PARKED;
 	slot->deadline_ns = ms_from_now(queue, TICK_MS);
 }
 
-static void try_again(struct queue *queue, struct slot *slot, int status)
+static void try_again(struct tcp_queue *queue, struct slot *slot, int status)
 {
 	if (++slot->tries > QUEUE_TRIES_MAX)
 		finish(queue, slot, status);
@@ -120,7 +120,7 @@ static void try_again(struct queue *queue, struct slot *slot, int status)
 		park(queue, slot);
 }
 
-static void step_done(struct queue *queue, struct slot *slot)
+static void step_done(struct tcp_queue *queue, struct slot *slot)
 {
 	slot->blocks_done += slot->blocks;
 	slot->tries = 0;
@@ -130,7 +130,7 @@ static void step_done(struct queue *queue, struct slot *slot)
 		finish(queue, slot, 0);
 }
 
-void slot_settle(struct queue *queue, struct slot *slot)
+void slot_settle(struct tcp_queue *queue, struct slot *slot)
 {
 	unsigned status = (unsigned)slot->status, code = nvme_status_code(status);
 	const struct io *io = slot->io;
@@ -141,7 +141,7 @@ void slot_settle(struct queue *queue, struct slot *slot)
 		step_done(queue, slot);
 	} else if (is_path_error(status)) {
 		/* Another path may lead there; this one is given up with all that is on it. */
-		queue_break(queue, "the namespace cannot be reached over this path any more");
+		tcp_queue_break(queue, "the namespace cannot be reached over this path any more");
 		if (++slot->losses > QUEUE_LOSSES_MAX)
 			finish(queue, slot, -EIO);
 		else
@@ -160,7 +160,7 @@ void slot_settle(struct queue *queue, struct slot *slot)
 	}
 }
 
-void slot_answered(struct queue *queue, struct slot *slot, unsigned status)
+void slot_answered(struct tcp_queue *queue, struct slot *slot, unsigned status)
 {
 	slot->status = (int)status;
 	if (slot->state == SLOT_SENDING && !slot_recall(slot)) {
@@ -173,7 +173,7 @@ void slot_answered(struct queue *queue, struct slot *slot, unsigned status)
 /* --- submission ------------------------------------------------------------------------------ */
 
 /* True when io needs no command; *status is its outcome. */
-static bool is_nothing(struct queue *queue, const struct io *io, int *status)
+static bool is_nothing(struct tcp_queue *queue, const struct io *io, int *status)
 {
 	*status = 0;
 	if (!blockdev_covers(queue->base.dev, io))
@@ -190,7 +190,7 @@ static bool is_nothing(struct queue *queue, const struct io *io, int *status)
 }
 
 /* True once after each loss in which the target may have lost what its cache held. */
-static bool take_suspicion(struct queue *queue)
+static bool take_suspicion(struct tcp_queue *queue)
 {
 	uint64_t now = nvme_tcp_suspicions(queue->drive);
 	bool news = queue->suspicions != now;
@@ -199,9 +199,9 @@ static bool take_suspicion(struct queue *queue)
 	return news;
 }
 
-void queue_submit(struct blockdev_queue *base, struct io *io)
+void tcp_queue_submit(struct blockdev_queue *base, struct io *io)
 {
-	struct queue *queue = container_of(base, struct queue, base);
+	struct tcp_queue *queue = container_of(base, struct tcp_queue, base);
 	int status;
 
 	if (is_nothing(queue, io, &status))
@@ -216,32 +216,32 @@ void queue_submit(struct blockdev_queue *base, struct io *io)
 
 /* --- the reactor ----------------------------------------------------------------------------- */
 
-static unsigned queue_poll(struct poller *poller)
+static unsigned tcp_queue_poll(struct poller *poller)
 {
-	struct queue *queue = container_of(poller, struct queue, poller);
+	struct tcp_queue *queue = container_of(poller, struct tcp_queue, poller);
 	unsigned work = 0;
 
 	if (queue->state != QUEUE_UP || !queue->used)
 		return 0;
-	work = queue_send(queue);
+	work = tcp_queue_send(queue);
 	if (queue->state == QUEUE_UP)
-		work += queue_receive(queue);
+		work += tcp_queue_receive(queue);
 	/* What the answers have brought leaves in this turn. */
 	if (queue->state == QUEUE_UP && work && !list_empty(&queue->sending))
-		work += queue_send(queue);
+		work += tcp_queue_send(queue);
 	return work;
 }
 
 /* An edge of the socket ends the sleep; there is none for room in it. */
-static bool queue_arm(struct poller *poller)
+static bool tcp_queue_arm(struct poller *poller)
 {
-	const struct queue *queue = container_of(poller, struct queue, poller);
+	const struct tcp_queue *queue = container_of(poller, struct tcp_queue, poller);
 
 	return queue->state != QUEUE_UP || list_empty(&queue->sending);
 }
 
 /* The new controller may take fewer commands at a time than the old one. */
-static bool may_fly(const struct queue *queue)
+static bool may_fly(const struct tcp_queue *queue)
 {
 	const struct list_node *node;
 	unsigned flying = 0;
@@ -251,9 +251,9 @@ static bool may_fly(const struct queue *queue)
 	return flying < queue->limits.depth;
 }
 
-static void queue_tick(struct timer *timer)
+static void tcp_queue_tick(struct timer *timer)
 {
-	struct queue *queue = container_of(timer, struct queue, timer);
+	struct tcp_queue *queue = container_of(timer, struct tcp_queue, timer);
 	struct list_node *node, *after;
 	uint64_t now_ns = reactor_now_ns(queue->base.reactor);
 
@@ -268,15 +268,15 @@ static void queue_tick(struct timer *timer)
 		if (slot->state == SLOT_PARKED && may_fly(queue))
 			slot_send(queue, slot);
 		else if (slot->state != SLOT_PARKED)
-			queue_break(queue, "a command was not answered in time");
+			tcp_queue_break(queue, "a command was not answered in time");
 	}
 }
 
 /* --- for the drive --------------------------------------------------------------------------- */
 
-struct queue *queue_create(struct nvme_tcp *drive, struct reactor *reactor)
+struct tcp_queue *tcp_queue_create(struct nvme_tcp *drive, struct reactor *reactor)
 {
-	struct queue *queue = calloc(1, sizeof(*queue));
+	struct tcp_queue *queue = calloc(1, sizeof(*queue));
 
 	if (!queue)
 		return NULL;
@@ -298,21 +298,21 @@ struct queue *queue_create(struct nvme_tcp *drive, struct reactor *reactor)
 		queue->slots[i].index = (uint8_t)i;
 		list_push_back(&queue->free, &queue->slots[i].link);
 	}
-	timer_init(&queue->timer, queue_tick);
-	queue->poller.poll = queue_poll;
-	queue->poller.arm = queue_arm;
+	timer_init(&queue->timer, tcp_queue_tick);
+	queue->poller.poll = tcp_queue_poll;
+	queue->poller.arm = tcp_queue_arm;
 	poller_add(reactor, &queue->poller);
 	return queue;
 }
 
-void queue_destroy(struct queue *queue)
+void tcp_queue_destroy(struct tcp_queue *queue)
 {
 	free(queue->copy);
 	free(queue);
 }
 
 /* Those that were asked for before a loss must not vouch for what was written before it. */
-static void fail_flushes(struct queue *queue)
+static void fail_flushes(struct tcp_queue *queue)
 {
 	struct list_node *node, *after;
 	struct list failed;
@@ -337,14 +337,14 @@ static void fail_flushes(struct queue *queue)
 		queue->suspicions = nvme_tcp_suspicions(queue->drive);
 }
 
-void queue_attach(struct queue *queue, int fd, const struct queue_limits *limits)
+void tcp_queue_attach(struct tcp_queue *queue, int fd, const struct queue_limits *limits)
 {
 	struct list_node *node;
 
 	assert(queue->state == QUEUE_DOWN || queue->state == QUEUE_AWAY);
 	queue->fd = fd;
 	queue->limits = *limits;
-	queue_reset_input(queue);
+	tcp_queue_reset_input(queue);
 	if (queue->suspicions != nvme_tcp_suspicions(queue->drive))
 		fail_flushes(queue);
 	queue->state = QUEUE_UP;
@@ -353,10 +353,10 @@ void queue_attach(struct queue *queue, int fd, const struct queue_limits *limits
 			slot_send(queue, container_of(node, struct slot, busy_link));
 	start_waiting(queue);
 	if (reactor_watch(queue->base.reactor, fd))
-		queue_break(queue, "the reactor cannot watch the connection");
+		tcp_queue_break(queue, "the reactor cannot watch the connection");
 }
 
-int queue_detach(struct queue *queue, bool *doubtful)
+int tcp_queue_detach(struct tcp_queue *queue, bool *doubtful)
 {
 	struct list_node *node, *after;
 	int fd = queue->fd;
@@ -380,7 +380,7 @@ int queue_detach(struct queue *queue, bool *doubtful)
 	return fd;
 }
 
-void queue_close(struct queue *queue)
+void tcp_queue_close(struct tcp_queue *queue)
 {
 	assert(!queue->used && list_empty(&queue->waiting));
 	poller_remove(&queue->poller);
@@ -392,7 +392,7 @@ void queue_close(struct queue *queue)
 	queue->state = QUEUE_DOWN;
 }
 
-void queue_give_up(struct queue *queue)
+void tcp_queue_give_up(struct tcp_queue *queue)
 {
 	struct list_node *node;
 

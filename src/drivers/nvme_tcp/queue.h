@@ -2,16 +2,17 @@
 /*
  * An I/O queue: one TCP connection to a controller, used by one reactor.
  *
- *	         attach                      something is wrong
- *	DOWN ----------------> UP ------------------------------> BROKEN
- *	 | ^ ^                  |                                   |
- *	 | | +------------------+---------- detach -----------------+
- *	 | | attach: UP
- *	 +-+-----> AWAY        give up: the hold is over, ios fail
+ *	        attach                  something is wrong
+ *	DOWN ------------> UP ------------------------------> BROKEN
+ *	 |  ^              | detach                              | detach
+ *	 |  +--------------+-------------------------------------+
+ *	 |
+ *	 +-------> AWAY ---------> UP
+ *	   give up       attach
  *
- * While it is not UP, what was in flight keeps its slot and what comes waits; AWAY all of it fails.
- * The connection is made and buried by the drive's thread (association.c), with queue_attach() and
- * queue_detach() on the reactor.
+ * While it is not UP, what was in flight keeps its slot and what comes waits; AWAY, when the hold
+ * is over, all of it fails. The connection is made and buried by the drive's thread
+ * (association.c), with tcp_queue_attach() and tcp_queue_detach() on the reactor.
  *
  * A slot carries one io, cut into commands of at most limits.transfer_bytes, one after the other:
  *
@@ -90,7 +91,7 @@ enum queue_state { QUEUE_DOWN, QUEUE_UP, QUEUE_BROKEN, QUEUE_AWAY };
 
 enum input_stage { INPUT_HEADER, INPUT_DATA, INPUT_DIGEST };
 
-struct queue {
+struct tcp_queue {
 	struct blockdev_queue base;
 	struct nvme_tcp *drive;
 	enum queue_state state;
@@ -122,44 +123,44 @@ struct queue {
 
 /* --- for the drive; on the reactor ----------------------------------------------------------- */
 
-struct queue *queue_create(struct nvme_tcp *drive, struct reactor *reactor);
-void queue_destroy(struct queue *queue);
-void queue_submit(struct blockdev_queue *base, struct io *io);
+struct tcp_queue *tcp_queue_create(struct nvme_tcp *drive, struct reactor *reactor);
+void tcp_queue_destroy(struct tcp_queue *queue);
+void tcp_queue_submit(struct blockdev_queue *base, struct io *io);
 /* Takes a connected socket; what was in flight is sent again, in its old order, before anything
  * that waits. */
-void queue_attach(struct queue *queue, int fd, const struct queue_limits *limits);
+void tcp_queue_attach(struct tcp_queue *queue, int fd, const struct queue_limits *limits);
 /* No io is in flight or waits. */
-void queue_close(struct queue *queue);
+void tcp_queue_close(struct tcp_queue *queue);
 /* Gives the socket back, -1: there is none. *doubtful is set when a command that changes data was
  * in flight. */
-int queue_detach(struct queue *queue, bool *doubtful);
+int tcp_queue_detach(struct tcp_queue *queue, bool *doubtful);
 /* All that wait fail, and all that come. */
-void queue_give_up(struct queue *queue);
+void tcp_queue_give_up(struct tcp_queue *queue);
 
 /* --- between its files ----------------------------------------------------------------------- */
 
 /* send.c: makes the slot's next command ready to leave; the socket sees it in the next turn. */
-void slot_send(struct queue *queue, struct slot *slot);
+void slot_send(struct tcp_queue *queue, struct slot *slot);
 /* The data that an R2T asks for. */
-void slot_grant(struct queue *queue, struct slot *slot, uint16_t tag, uint32_t bytes);
+void slot_grant(struct tcp_queue *queue, struct slot *slot, uint16_t tag, uint32_t bytes);
 /* Takes a slot whose current PDU has not begun to leave off the list; false: it has begun. */
 bool slot_recall(struct slot *slot);
-unsigned queue_send(struct queue *queue);
+unsigned tcp_queue_send(struct tcp_queue *queue);
 /* `bytes` of the data of slot's command, from `at` on, as at most `room` segments; returns their
  * number and reduces *bytes to what they cover. */
 unsigned slot_segments(const struct slot *slot, uint32_t at, uint32_t *bytes,
 	struct iovec *segments, unsigned room);
 
 /* receive.c */
-unsigned queue_receive(struct queue *queue);
-void queue_reset_input(struct queue *queue);
+unsigned tcp_queue_receive(struct tcp_queue *queue);
+void tcp_queue_reset_input(struct tcp_queue *queue);
 
 /* queue.c: the command of slot has ended with a status of the controller. */
-void slot_answered(struct queue *queue, struct slot *slot, unsigned status);
+void slot_answered(struct tcp_queue *queue, struct slot *slot, unsigned status);
 /* The answer is known and nothing of the slot is leaving any more. */
-void slot_settle(struct queue *queue, struct slot *slot);
+void slot_settle(struct tcp_queue *queue, struct slot *slot);
 /* The connection is of no more use: why is a sentence that outlives it. */
-void queue_break(struct queue *queue, const char *why);
+void tcp_queue_break(struct tcp_queue *queue, const char *why);
 
 static inline uint16_t slot_id(const struct slot *slot)
 {
@@ -167,7 +168,7 @@ static inline uint16_t slot_id(const struct slot *slot)
 }
 
 /* The slot of a command in flight, or NULL. */
-static inline struct slot *queue_find(struct queue *queue, uint16_t id)
+static inline struct slot *tcp_queue_find(struct tcp_queue *queue, uint16_t id)
 {
 	struct slot *slot = &queue->slots[id & 0xff];
 

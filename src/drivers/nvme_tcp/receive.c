@@ -19,7 +19,7 @@
 
 enum { READS_PER_TURN = 16 };
 
-void queue_reset_input(struct queue *queue)
+void tcp_queue_reset_input(struct tcp_queue *queue)
 {
 	queue->stage = INPUT_HEADER;
 	queue->target = NULL;
@@ -27,7 +27,7 @@ void queue_reset_input(struct queue *queue)
 	queue->pdu_left = 0;
 }
 
-static unsigned input_bytes(const struct queue *queue)
+static unsigned input_bytes(const struct tcp_queue *queue)
 {
 	return queue->input_end - queue->input_begin;
 }
@@ -43,54 +43,54 @@ static bool has_left(const struct slot *slot)
 	       slot->pdu_sent >= slot->head_bytes;
 }
 
-static void take_response(struct queue *queue, const struct pdu_response *pdu)
+static void take_response(struct tcp_queue *queue, const struct pdu_response *pdu)
 {
-	struct slot *slot = queue_find(queue, le16_get(pdu->completion.id));
+	struct slot *slot = tcp_queue_find(queue, le16_get(pdu->completion.id));
 	unsigned status = nvme_status_of(&pdu->completion);
 
 	if (!slot || !has_left(slot))
-		queue_break(queue, "an answer to a command that is not in flight");
+		tcp_queue_break(queue, "an answer to a command that is not in flight");
 	else if (!nvme_status_code(status) && slot->data_moved < slot->data_bytes)
-		queue_break(queue, "a success before all data had been moved");
+		tcp_queue_break(queue, "a success before all data had been moved");
 	else
 		slot_answered(queue, slot, status);
 }
 
-static void take_r2t(struct queue *queue, const struct pdu_data *pdu)
+static void take_r2t(struct tcp_queue *queue, const struct pdu_data *pdu)
 {
-	struct slot *slot = queue_find(queue, le16_get(pdu->id));
+	struct slot *slot = tcp_queue_find(queue, le16_get(pdu->id));
 	uint32_t offset = le32_get(pdu->offset), bytes = le32_get(pdu->bytes);
 
 	/* One R2T at a time is what we have agreed to (MAXR2T 0); they come in order. */
 	if (!slot || slot->state != SLOT_WAITING || slot->io->kind == IO_READ) {
-		queue_break(queue, "an R2T for a command that waits for none");
+		tcp_queue_break(queue, "an R2T for a command that waits for none");
 		return;
 	}
 	if (!bytes || offset != slot->granted_end || bytes > slot->data_bytes - slot->granted_end) {
-		queue_break(queue, "an R2T beyond the data of its command");
+		tcp_queue_break(queue, "an R2T beyond the data of its command");
 		return;
 	}
 	slot_grant(queue, slot, le16_get(pdu->tag), bytes);
 }
 
 static void begin_data(
-	struct queue *queue, const struct pdu_data *pdu, const struct pdu_shape *shape)
+	struct tcp_queue *queue, const struct pdu_data *pdu, const struct pdu_shape *shape)
 {
-	struct slot *slot = queue_find(queue, le16_get(pdu->id));
+	struct slot *slot = tcp_queue_find(queue, le16_get(pdu->id));
 	uint32_t offset = le32_get(pdu->offset), bytes = le32_get(pdu->bytes);
 	bool last = pdu->header.flags & PDU_LAST, success = pdu->header.flags & PDU_SUCCESS;
 
 	if (!slot || slot->state != SLOT_WAITING || slot->io->kind != IO_READ) {
-		queue_break(queue, "data for a command that waits for none");
+		tcp_queue_break(queue, "data for a command that waits for none");
 		return;
 	}
 	if (bytes != shape->data_bytes || offset != slot->data_moved ||
 		bytes > slot->data_bytes - slot->data_moved) {
-		queue_break(queue, "data beyond or beside what was asked for");
+		tcp_queue_break(queue, "data beyond or beside what was asked for");
 		return;
 	}
 	if (success && (!last || offset + bytes != slot->data_bytes)) {
-		queue_break(queue, "a success before all data had been moved");
+		tcp_queue_break(queue, "a success before all data had been moved");
 		return;
 	}
 	queue->stage = INPUT_DATA;
@@ -99,7 +99,7 @@ static void begin_data(
 	queue->pdu_completes = success;
 }
 
-static void end_data(struct queue *queue)
+static void end_data(struct tcp_queue *queue)
 {
 	struct slot *slot = queue->target;
 
@@ -109,7 +109,7 @@ static void end_data(struct queue *queue)
 		slot_answered(queue, slot, NVME_OK);
 }
 
-static uint32_t data_crc(const struct queue *queue)
+static uint32_t data_crc(const struct tcp_queue *queue)
 {
 	const struct slot *slot = queue->target;
 	uint32_t at = slot->data_moved - queue->pdu_bytes, crc = 0;
@@ -130,7 +130,7 @@ static uint32_t data_crc(const struct queue *queue)
 
 /* These return false when the buffer does not hold enough. */
 
-static bool parse_header(struct queue *queue)
+static bool parse_header(struct tcp_queue *queue)
 {
 	union {
 		struct pdu_header header;
@@ -148,7 +148,7 @@ static bool parse_header(struct queue *queue)
 	memcpy(&pdu.header, from, sizeof(pdu.header));
 	why = pdu_check(&pdu.header, queue->limits.digests, &shape);
 	if (why) {
-		queue_break(queue, why);
+		tcp_queue_break(queue, why);
 		return true;
 	}
 	head = shape.header_bytes + shape.digest_bytes + shape.pad_bytes;
@@ -160,7 +160,7 @@ static bool parse_header(struct queue *queue)
 	if (shape.digest_bytes) {
 		memcpy(&crc, from + shape.header_bytes, sizeof(crc));
 		if (le32_get(crc) != crc32c(0, from, shape.header_bytes)) {
-			queue_break(queue, "a wrong header digest");
+			tcp_queue_break(queue, "a wrong header digest");
 			return true;
 		}
 	}
@@ -171,11 +171,11 @@ static bool parse_header(struct queue *queue)
 	else if (pdu.header.type == PDU_C2H_DATA)
 		begin_data(queue, &pdu.data, &shape);
 	else
-		queue_break(queue, pdu_terminate_text(le16_get(pdu.terminate.status)));
+		tcp_queue_break(queue, pdu_terminate_text(le16_get(pdu.terminate.status)));
 	return true;
 }
 
-static bool parse_data(struct queue *queue)
+static bool parse_data(struct tcp_queue *queue)
 {
 	while (queue->pdu_left && input_bytes(queue)) {
 		struct slot *slot = queue->target;
@@ -199,7 +199,7 @@ static bool parse_data(struct queue *queue)
 
 /* A wrong data digest is an error of the command, not of the connection (tcp 3.3.2.2): the read is
  * repeated when its answer has come. */
-static bool parse_digest(struct queue *queue)
+static bool parse_digest(struct tcp_queue *queue)
 {
 	le32 crc;
 
@@ -212,7 +212,7 @@ static bool parse_digest(struct queue *queue)
 	return true;
 }
 
-static void parse(struct queue *queue)
+static void parse(struct tcp_queue *queue)
 {
 	bool more = true;
 
@@ -234,7 +234,7 @@ static void parse(struct queue *queue)
 /* --- from the socket ------------------------------------------------------------------------- */
 
 /* One system call. False: there was nothing. */
-static bool read_socket(struct queue *queue)
+static bool read_socket(struct tcp_queue *queue)
 {
 	struct iovec segments[QUEUE_SEGMENTS + 1];
 	struct msghdr message = {.msg_iov = segments};
@@ -254,7 +254,7 @@ static bool read_socket(struct queue *queue)
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (got <= 0) {
-		queue_break(queue, got ? "the connection broke" : "the target hung up");
+		tcp_queue_break(queue, got ? "the connection broke" : "the target hung up");
 		return true;
 	}
 	direct = MIN(direct, (uint32_t)got);
@@ -266,7 +266,7 @@ static bool read_socket(struct queue *queue)
 	return true;
 }
 
-unsigned queue_receive(struct queue *queue)
+unsigned tcp_queue_receive(struct tcp_queue *queue)
 {
 	unsigned reads = 0;
 

@@ -71,7 +71,7 @@ static enum nvme_io_opcode opcode_of(const struct slot *slot)
 	return NVME_WRITE;
 }
 
-static void fill_rw(struct queue *queue, struct slot *slot, struct nvme_command *command)
+static void fill_rw(struct tcp_queue *queue, struct slot *slot, struct nvme_command *command)
 {
 	const struct io *io = slot->io;
 	unsigned shift = queue->limits.lba_shift;
@@ -89,7 +89,7 @@ static void fill_rw(struct queue *queue, struct slot *slot, struct nvme_command 
 	command->cdw12 = le32_of(control);
 }
 
-static void fill_discard(struct queue *queue, struct slot *slot, struct nvme_command *command)
+static void fill_discard(struct tcp_queue *queue, struct slot *slot, struct nvme_command *command)
 {
 	unsigned shift = queue->limits.lba_shift;
 
@@ -102,7 +102,7 @@ static void fill_discard(struct queue *queue, struct slot *slot, struct nvme_com
 }
 
 /* How much of the io the next command covers. */
-static void choose_step(struct queue *queue, struct slot *slot)
+static void choose_step(struct tcp_queue *queue, struct slot *slot)
 {
 	uint32_t block_bytes = queue->base.dev->block_bytes;
 	uint32_t most = 1u << (16 - queue->limits.lba_shift); /* a command's count has 16 bits */
@@ -119,7 +119,7 @@ static void choose_step(struct queue *queue, struct slot *slot)
 		slot->data_bytes = slot->blocks * block_bytes;
 }
 
-static void enlist(struct queue *queue, struct slot *slot)
+static void enlist(struct tcp_queue *queue, struct slot *slot)
 {
 	slot->state = SLOT_SENDING;
 	slot->pdu_sent = 0;
@@ -127,7 +127,7 @@ static void enlist(struct queue *queue, struct slot *slot)
 	list_push_back(&queue->sending, &slot->link);
 }
 
-void slot_send(struct queue *queue, struct slot *slot)
+void slot_send(struct tcp_queue *queue, struct slot *slot)
 {
 	struct pdu_command *pdu = (struct pdu_command *)slot->head;
 	struct nvme_command *command = &pdu->command;
@@ -159,7 +159,7 @@ void slot_send(struct queue *queue, struct slot *slot)
 }
 
 /* The next H2CData of what was granted. */
-static void send_data(struct queue *queue, struct slot *slot)
+static void send_data(struct tcp_queue *queue, struct slot *slot)
 {
 	struct pdu_data *pdu = (struct pdu_data *)slot->head;
 	uint32_t left = slot->granted_end - slot->data_moved;
@@ -177,7 +177,7 @@ static void send_data(struct queue *queue, struct slot *slot)
 	enlist(queue, slot);
 }
 
-void slot_grant(struct queue *queue, struct slot *slot, uint16_t tag, uint32_t bytes)
+void slot_grant(struct tcp_queue *queue, struct slot *slot, uint16_t tag, uint32_t bytes)
 {
 	slot->tag = tag;
 	slot->granted_end += bytes;
@@ -194,18 +194,18 @@ bool slot_recall(struct slot *slot)
 
 /* --- the socket ------------------------------------------------------------------------------ */
 
-static uint32_t digest_bytes(const struct queue *queue, const struct slot *slot)
+static uint32_t digest_bytes(const struct tcp_queue *queue, const struct slot *slot)
 {
 	return slot->pdu_data_bytes && queue->limits.digests.data ? PDU_DIGEST_BYTES : 0;
 }
 
-static uint32_t pdu_bytes(const struct queue *queue, const struct slot *slot)
+static uint32_t pdu_bytes(const struct tcp_queue *queue, const struct slot *slot)
 {
 	return slot->head_bytes + slot->pdu_data_bytes + digest_bytes(queue, slot);
 }
 
 /* Reads the PDU's data exactly once. */
-static void copy_data(struct queue *queue, struct slot *slot)
+static void copy_data(struct tcp_queue *queue, struct slot *slot)
 {
 	for (uint32_t done = 0; done < slot->pdu_data_bytes;) {
 		struct iovec segments[QUEUE_SEGMENTS];
@@ -224,7 +224,7 @@ static void copy_data(struct queue *queue, struct slot *slot)
 
 /* What is still to leave of slot's PDU, as at most `room` segments; returns their number. */
 static unsigned gather_slot(
-	struct queue *queue, struct slot *slot, struct iovec *segments, unsigned room)
+	struct tcp_queue *queue, struct slot *slot, struct iovec *segments, unsigned room)
 {
 	uint32_t at = slot->pdu_sent, data_end = slot->head_bytes + slot->pdu_data_bytes;
 	unsigned count = 0;
@@ -251,7 +251,7 @@ static unsigned gather_slot(
 	return count;
 }
 
-static unsigned gather(struct queue *queue, struct iovec *segments)
+static unsigned gather(struct tcp_queue *queue, struct iovec *segments)
 {
 	struct list_node *node;
 	unsigned count = 0;
@@ -272,7 +272,7 @@ static unsigned gather(struct queue *queue, struct iovec *segments)
 }
 
 /* All of slot's PDU has left. */
-static void pdu_left(struct queue *queue, struct slot *slot)
+static void pdu_left(struct tcp_queue *queue, struct slot *slot)
 {
 	list_remove(&slot->link);
 	slot->data_moved += slot->pdu_data_bytes;
@@ -285,7 +285,7 @@ static void pdu_left(struct queue *queue, struct slot *slot)
 		send_data(queue, slot);
 }
 
-static void account(struct queue *queue, size_t sent)
+static void account(struct tcp_queue *queue, size_t sent)
 {
 	while (sent) {
 		struct slot *slot = container_of(list_first(&queue->sending), struct slot, link);
@@ -299,7 +299,7 @@ static void account(struct queue *queue, size_t sent)
 	}
 }
 
-unsigned queue_send(struct queue *queue)
+unsigned tcp_queue_send(struct tcp_queue *queue)
 {
 	struct iovec segments[QUEUE_SEGMENTS];
 	struct msghdr message = {.msg_iov = segments};
@@ -311,7 +311,7 @@ unsigned queue_send(struct queue *queue)
 	message.msg_iovlen = gather(queue, segments);
 	sent = sendmsg(queue->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-		queue_break(queue, "the connection broke");
+		tcp_queue_break(queue, "the connection broke");
 		return 1;
 	}
 	queue->send_blocked = sent < 0;
