@@ -71,10 +71,14 @@ static struct mock_namespace *namespace_of(struct mock *mock, const struct nvme_
 	return &mock->namespaces[nsid - 1];
 }
 
+/* A namespace may claim to be larger than its medium: there, commands fail. */
 static unsigned check_range(const struct mock_namespace *namespace, uint64_t lba, uint64_t count)
 {
-	return lba > namespace->lbas || count > namespace->lbas - lba ? NVME_LBA_OUT_OF_RANGE
-								      : NVME_OK;
+	uint64_t medium = namespace->bytes >> namespace->lba_shift;
+
+	if (lba > namespace->lbas || count > namespace->lbas - lba)
+		return NVME_LBA_OUT_OF_RANGE;
+	return lba > medium || count > medium - lba ? NVME_WRITE_FAULT : NVME_OK;
 }
 
 static unsigned transfer(struct mock *mock, const struct nvme_command *command,
@@ -87,7 +91,8 @@ static unsigned transfer(struct mock *mock, const struct nvme_command *command,
 	unsigned pieces_count;
 
 	mock->blocks_max = MAX(mock->blocks_max, count);
-	if (mock->identity.mdts && bytes > (size_t)PAGE << mock->identity.mdts)
+	if (mock->identity.mdts && mock->identity.mdts < 32 &&
+		bytes > (size_t)PAGE << mock->identity.mdts)
 		return NVME_INVALID_FIELD;
 	pieces_count = mock_pieces(mock, command, bytes, pieces);
 	if (!pieces_count)
@@ -146,8 +151,8 @@ static unsigned write_zeroes(struct mock *mock, const struct nvme_command *comma
 	size_t bytes = count << namespace->lba_shift;
 
 	mock->zeroes++;
-	if (mock->limits.write_zeroes_limit && bytes > (size_t)PAGE
-							       << mock->limits.write_zeroes_limit)
+	if (mock->limits.write_zeroes_limit && mock->limits.write_zeroes_limit < 32 &&
+		bytes > (size_t)PAGE << mock->limits.write_zeroes_limit)
 		return NVME_INVALID_FIELD;
 	memset(namespace->data + (lba << namespace->lba_shift), 0, bytes);
 	if (le32_get(command->cdw12) & NVME_RW_DEALLOCATE &&
@@ -161,6 +166,7 @@ unsigned mock_io(struct mock *mock, const struct nvme_command *command)
 	struct mock_namespace *namespace = namespace_of(mock, command);
 	uint64_t lba = le32_get(command->cdw10) | (uint64_t)le32_get(command->cdw11) << 32;
 	uint64_t count = (le32_get(command->cdw12) & 0xffff) + 1;
+	unsigned status;
 
 	if (!namespace)
 		return NVME_INVALID_NAMESPACE;
@@ -176,8 +182,9 @@ unsigned mock_io(struct mock *mock, const struct nvme_command *command)
 		return NVME_INVALID_OPCODE;
 	}
 	mock->fuas += le32_get(command->cdw12) & NVME_RW_FUA ? 1 : 0;
-	if (check_range(namespace, lba, count))
-		return NVME_LBA_OUT_OF_RANGE;
+	status = check_range(namespace, lba, count);
+	if (status)
+		return status;
 	if (command->opcode == NVME_WRITE_ZEROES)
 		return write_zeroes(mock, command, namespace, lba, count);
 	return transfer(mock, command, namespace, lba, count);

@@ -214,31 +214,41 @@ static int set_override(const char *address, const char *driver)
 	return write_text(path, driver[0] ? driver : "\n");
 }
 
+/* Waits for that driver; for any: "", for none: NULL. */
+static bool await_driver(const char *address, const char *wanted)
+{
+	char driver[VFIO_NAME_BYTES];
+
+	for (unsigned i = 0; i < PROBE_TRIES; i++) {
+		bool bound = vfio_link(address, "driver", driver);
+
+		if (wanted ? bound && (!wanted[0] || !strcmp(driver, wanted)) : !bound)
+			return true;
+		usleep(PROBE_WAIT_US);
+	}
+	return false;
+}
+
 /* Takes the device from whatever driver it has. */
 static int unbind(const char *address)
 {
 	char path[VFIO_PATH_BYTES], driver[VFIO_NAME_BYTES];
+	int error;
 
 	if (!vfio_link(address, "driver", driver))
 		return 0;
 	driver_path(path, driver, "unbind");
-	return write_text(path, address);
+	error = write_text(path, address);
+	return error || await_driver(address, NULL) ? error : -EBUSY;
 }
 
-/* Lets the kernel look for a driver; waits for any, or for that one. */
+/* Lets the kernel look for a driver, and waits for it. */
 static bool probe(const char *address, const char *wanted)
 {
-	char path[VFIO_PATH_BYTES], driver[VFIO_NAME_BYTES];
+	char path[VFIO_PATH_BYTES];
 
 	snprintf(path, sizeof(path), "%s/bus/pci/drivers_probe", sys_root);
-	if (write_text(path, address))
-		return false;
-	for (unsigned i = 0; i < PROBE_TRIES; i++) {
-		if (vfio_link(address, "driver", driver))
-			return !wanted[0] || !strcmp(driver, wanted);
-		usleep(PROBE_WAIT_US);
-	}
-	return false;
+	return !write_text(path, address) && await_driver(address, wanted);
 }
 
 /* To the driver that the kernel chooses, or else to `former` by name. */
@@ -254,7 +264,7 @@ static bool restore(const char *address, const char *former)
 	if (!former[0])
 		return false;
 	driver_path(path, former, "bind");
-	return !write_text(path, address) && has_driver(address, former);
+	return !write_text(path, address) && await_driver(address, former);
 }
 
 int vfio_take(const char *address, char former[VFIO_DRIVER_BYTES], struct fail *fail)
