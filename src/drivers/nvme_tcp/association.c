@@ -213,7 +213,7 @@ static int connect_queues(struct nvme_tcp *drive, struct fail *fail)
 		call.fd = connection.fd;
 		call.limits = limits_of(drive, &connection);
 		set_attached(drive, queue, true);
-		reactor_call(queue->base.reactor, attach, &call);
+		reactor_call(queue->reactor, attach, &call);
 	}
 	return 0;
 }
@@ -226,7 +226,7 @@ static void give_up_queues(struct nvme_tcp *drive)
 		struct queue_call call = {.queue = queue};
 
 		if (wants_connection(drive, queue))
-			reactor_call(queue->base.reactor, give_up, &call);
+			reactor_call(queue->reactor, give_up, &call);
 	}
 }
 
@@ -319,7 +319,7 @@ static void bury(struct nvme_tcp *drive)
 	for (unsigned i = 0; (queue = queue_at(drive, i)); i++) {
 		struct queue_call call = {.queue = queue};
 
-		reactor_call(queue->base.reactor, detach, &call);
+		reactor_call(queue->reactor, detach, &call);
 		set_attached(drive, queue, false);
 		if (call.fd >= 0 && call.doubtful)
 			fds[count++] = call.fd;

@@ -14,7 +14,7 @@ enum { TICK_MS = 250 };
 
 static uint64_t ms_from_now(const struct tcp_queue *queue, uint64_t ms)
 {
-	return reactor_now_ns(queue->base.reactor) + ms * 1000000;
+	return reactor_now_ns(queue->reactor) + ms * 1000000;
 }
 
 void tcp_queue_break(struct tcp_queue *queue, const char *why)
@@ -38,7 +38,7 @@ static void start(struct tcp_queue *queue, struct io *io)
 	slot->by_writing = io->kind == IO_WRITE_ZEROES && !queue->limits.can_write_zeroes;
 	list_push_back(&queue->busy, &slot->busy_link);
 	if (!queue->used++)
-		timer_start(queue->base.reactor, &queue->timer, ms_from_now(queue, TICK_MS));
+		timer_start(queue->reactor, &queue->timer, ms_from_now(queue, TICK_MS));
 	slot_send(queue, slot);
 }
 
@@ -123,7 +123,7 @@ static void try_again(struct tcp_queue *queue, struct slot *slot, int status)
 static void step_done(struct tcp_queue *queue, struct slot *slot)
 {
 	slot->blocks_done += slot->blocks;
-	slot->tries = 0;
+	slot->tries = slot->losses = 0;
 	if (slot->blocks_done < slot->io->blocks)
 		slot_send(queue, slot);
 	else
@@ -255,9 +255,9 @@ static void tcp_queue_tick(struct timer *timer)
 {
 	struct tcp_queue *queue = container_of(timer, struct tcp_queue, timer);
 	struct list_node *node, *after;
-	uint64_t now_ns = reactor_now_ns(queue->base.reactor);
+	uint64_t now_ns = reactor_now_ns(queue->reactor);
 
-	timer_start(queue->base.reactor, timer, ms_from_now(queue, TICK_MS));
+	timer_start(queue->reactor, timer, ms_from_now(queue, TICK_MS));
 	list_for_each_safe (node, after, &queue->busy) {
 		struct slot *slot = container_of(node, struct slot, busy_link);
 
@@ -287,7 +287,7 @@ struct tcp_queue *tcp_queue_create(struct nvme_tcp *drive, struct reactor *react
 		return NULL;
 	}
 	queue->drive = drive;
-	queue->base.reactor = reactor;
+	queue->reactor = reactor;
 	queue->base.dev = nvme_tcp_blockdev(drive);
 	queue->fd = -1;
 	list_init(&queue->free);
@@ -352,7 +352,7 @@ void tcp_queue_attach(struct tcp_queue *queue, int fd, const struct queue_limits
 		if (may_fly(queue))
 			slot_send(queue, container_of(node, struct slot, busy_link));
 	start_waiting(queue);
-	if (reactor_watch(queue->base.reactor, fd))
+	if (reactor_watch(queue->reactor, fd))
 		tcp_queue_break(queue, "the reactor cannot watch the connection");
 }
 
@@ -365,7 +365,7 @@ int tcp_queue_detach(struct tcp_queue *queue, bool *doubtful)
 		return -1;
 	queue->state = QUEUE_DOWN;
 	queue->fd = -1;
-	reactor_unwatch(queue->base.reactor, fd);
+	reactor_unwatch(queue->reactor, fd);
 	list_init(&queue->sending);
 	list_for_each_safe (node, after, &queue->busy) {
 		struct slot *slot = container_of(node, struct slot, busy_link);
@@ -387,7 +387,7 @@ void tcp_queue_close(struct tcp_queue *queue)
 	timer_stop(&queue->timer);
 	if (queue->state != QUEUE_UP && queue->state != QUEUE_BROKEN)
 		return;
-	reactor_unwatch(queue->base.reactor, queue->fd);
+	reactor_unwatch(queue->reactor, queue->fd);
 	close(queue->fd);
 	queue->state = QUEUE_DOWN;
 }

@@ -38,7 +38,7 @@ enum {
 	QUEUE_SLOTS = 127, /* one less than the largest queue: a full one has a free entry */
 	QUEUE_DEADLINE_MS = 8000,
 	QUEUE_TRIES_MAX = 3,  /* of a command that the controller asks to repeat */
-	QUEUE_LOSSES_MAX = 5, /* connections that may break under one io */
+	QUEUE_LOSSES_MAX = 5, /* connections that may break under one command */
 	QUEUE_INPUT_BYTES = 512,
 	QUEUE_COPY_BYTES = 128 << 10,
 	QUEUE_SEGMENTS = 64, /* of memory, in one system call */
@@ -94,6 +94,7 @@ enum input_stage { INPUT_HEADER, INPUT_DATA, INPUT_DIGEST };
 struct tcp_queue {
 	struct blockdev_queue base;
 	struct nvme_tcp *drive;
+	struct reactor *reactor; /* base.reactor, but set before the drive's thread sees us */
 	enum queue_state state;
 	int fd; /* UP, BROKEN */
 	struct queue_limits limits;

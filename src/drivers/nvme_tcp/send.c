@@ -137,8 +137,7 @@ void slot_send(struct tcp_queue *queue, struct slot *slot)
 	slot->generation++;
 	slot->spoiled = slot->doubtful = false;
 	slot->data_moved = 0;
-	slot->deadline_ns =
-		reactor_now_ns(queue->base.reactor) + QUEUE_DEADLINE_MS * (uint64_t)1000000;
+	slot->deadline_ns = reactor_now_ns(queue->reactor) + QUEUE_DEADLINE_MS * (uint64_t)1000000;
 	memset(pdu, 0, sizeof(*pdu));
 	command->opcode = (uint8_t)opcode_of(slot);
 	command->flags = NVME_COMMAND_SGL;
