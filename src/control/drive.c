@@ -350,11 +350,15 @@ METHOD(drive_attach)
 {
 	struct attach attach = {.wipe = rpc_boolean(params, "wipe_signatures")};
 	bool kernel = rpc_boolean(params, "kernel");
+	const char *typed = rpc_string(params, "source", "");
+	const struct drive *drive = drive_find(daemon, typed);
 	struct place place;
 	int error = read_options(&attach.options, params, fail);
 
+	if (!error && drive && drive->dev)
+		error = fail_set(fail, EEXIST, "drive %s is attached already", drive->name);
 	if (!error)
-		error = admission_place(rpc_string(params, "source", ""), kernel, &place, fail);
+		error = admission_place(typed, kernel, &place, fail);
 	if (error)
 		return error;
 	attach.attached = json_array();

@@ -9,21 +9,26 @@
 
 #include "host/tree.h"
 
+static const char no_light[] =
+	"the kernel knows no light for the bay of this drive (no NPEM, no attention light of a "
+	"slot, no SES enclosure): look for its serial number";
+
+/* A slot's file may be there without a light behind it: ENODEV. */
 static int switch_light(const char *path, bool on, struct fail *fail)
 {
 	FILE *file = fopen(path, "we");
-	int error = 0;
+	int error = file ? 0 : errno;
 
-	if (!file)
+	if (file && fprintf(file, "%d\n", on) < 0)
+		error = errno;
+	if (file && fclose(file))
+		error = errno;
+	if (error == ENODEV || error == ENOENT)
+		return fail_set(fail, ENOTSUP, "%s", no_light);
+	if (error)
 		return fail_set(
-			fail, errno, "the light %s cannot be switched: %s", path, strerror(errno));
-	if (fprintf(file, "%d\n", on) < 0)
-		error = errno;
-	if (fclose(file))
-		error = errno;
-	return error ? fail_set(fail, error, "the light %s cannot be switched: %s", path,
-			       strerror(error))
-		     : 0;
+			fail, error, "the light %s cannot be switched: %s", path, strerror(error));
+	return 0;
 }
 
 /* NPEM: the LED belongs to the drive's function or to the port above it. */
@@ -84,8 +89,5 @@ int host_locate(const char *address, const char *name, bool on, struct fail *fai
 	if ((address[0] && (find_led(address, path) || find_slot(address, path))) ||
 		(name[0] && find_enclosure(name, path)))
 		return switch_light(path, on, fail);
-	return fail_set(fail, ENOTSUP,
-		"the kernel knows no light for the bay of this drive (no NPEM, no attention light "
-		"of "
-		"a slot, no SES enclosure): look for its serial number");
+	return fail_set(fail, ENOTSUP, "%s", no_light);
 }

@@ -14,7 +14,6 @@
 #include "memory/memory.h"
 
 enum {
-	BOUNCE_BYTES = 32 << 10,
 	PAGE_MASK = NVME_PAGE_BYTES - 1,
 	RW_LBAS_MAX = 1 << 16, /* nvm 3.2: 16 bits, 0-based */
 };
@@ -124,6 +123,31 @@ static void set_range(struct nvme_command *command, const struct nvme_slot *slot
 		le32_of(((slot->step_blocks << shift) - 1) | (slot->io->fua ? NVME_RW_FUA : 0));
 }
 
+/* Memory of ours: of the arena, or when that is used up the one buffer that the queue keeps for
+ * itself, so that there is always progress. */
+static void *bounce_take(struct nvme_queue *queue, size_t bytes, uint64_t *iova)
+{
+	void *bounce = arena_alloc(memory_arena(reactor_index(queue->reactor)), bytes);
+
+	if (bounce) {
+		dma_find(&queue->cache, bounce, bytes, iova);
+		return bounce;
+	}
+	if (queue->bounce_used)
+		return NULL;
+	queue->bounce_used = true;
+	*iova = queue->bounce_iova;
+	return queue->bounce;
+}
+
+static void bounce_give(struct nvme_queue *queue, void *bounce)
+{
+	if (bounce == queue->bounce)
+		queue->bounce_used = false;
+	else
+		arena_free(memory_arena(reactor_index(queue->reactor)), bounce);
+}
+
 /* The step goes through memory of ours. */
 static bool make_bounced(struct nvme_queue *queue, struct nvme_slot *slot, struct prps *prps)
 {
@@ -131,8 +155,8 @@ static bool make_bounced(struct nvme_queue *queue, struct nvme_slot *slot, struc
 	size_t bytes = (size_t)(slot->io->blocks - slot->done_blocks) << shift;
 	uint64_t iova = 0;
 
-	bytes = MIN(bytes, (size_t)MIN((uint32_t)BOUNCE_BYTES, queue->nvme->transfer_bytes));
-	slot->bounce = arena_alloc(memory_arena(reactor_index(queue->reactor)), bytes);
+	bytes = MIN(bytes, (size_t)MIN((uint32_t)NVME_BOUNCE_BYTES, queue->nvme->transfer_bytes));
+	slot->bounce = bounce_take(queue, bytes, &iova);
 	if (!slot->bounce)
 		return false;
 	if (slot->io->kind == IO_WRITE) {
@@ -142,7 +166,6 @@ static bool make_bounced(struct nvme_queue *queue, struct nvme_slot *slot, struc
 		iov_copy_from(&cursor, slot->bounce, bytes);
 	}
 	*prps = (struct prps){0};
-	dma_find(&queue->cache, slot->bounce, bytes, &iova);
 	prps_add(prps, slot, iova, bytes);
 	assert(iova && prps->bytes == bytes); /* arenas are registered, and whole */
 	return true;
@@ -267,6 +290,6 @@ void nvme_command_end(struct nvme_queue *queue, struct nvme_slot *slot, bool suc
 
 		iov_copy_to(&cursor, slot->bounce, (size_t)slot->step_blocks << shift);
 	}
-	arena_free(memory_arena(reactor_index(queue->reactor)), slot->bounce);
+	bounce_give(queue, slot->bounce);
 	slot->bounce = NULL;
 }

@@ -461,6 +461,8 @@ static void place_ring(struct nvme_queue *queue, unsigned index, unsigned entrie
 			(volatile void *)(registers + nvme_doorbell_completion(queue->id, stride)),
 		.entries = (uint16_t)entries,
 	};
+	queue->bounce = nvme->memory + at + NVME_QUEUE_BOUNCE;
+	queue->bounce_iova = nvme->memory_iova + at + NVME_QUEUE_BOUNCE;
 	for (unsigned i = 0; i < queue->slot_count; i++) {
 		size_t list = at + NVME_QUEUE_LISTS + i * NVME_LIST_BYTES;
 

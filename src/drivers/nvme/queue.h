@@ -73,6 +73,10 @@ struct nvme_queue {
 	enum nvme_queue_state state;
 	unsigned slot_count, in_flight, waiting;
 	struct dma_cache cache;
+	/* For when the arena is used up, by ios that wait for one which has to be bounced. */
+	void *bounce;
+	uint64_t bounce_iova;
+	bool bounce_used;
 	struct list held;   /* of struct nvme_slot */
 	struct list owners; /* of struct nvme_device_queue */
 	struct timer tick;
