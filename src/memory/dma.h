@@ -30,10 +30,10 @@ struct dma_range {
 	uint64_t first, last; /* both included */
 };
 
-/* Somebody who maps what is registered. Fields are set before dma_listen(). The functions run under
- * the registry's lock. */
+/* Somebody who maps what is registered. Fields are set before dma_listen(). The functions run
+ * under the registry's lock. */
 struct dma_listener {
-	/* 0 or -errno with a sentence that says what failed and the cure; `what` names the region */
+	/* 0 or -errno with a sentence: what failed, and the cure; `what` names the region */
 	int (*map)(struct dma_listener *listener, const struct iovec *memory, uint64_t iova,
 		const char *what, struct fail *fail);
 	void (*unmap)(struct dma_listener *listener, uint64_t iova, size_t bytes);

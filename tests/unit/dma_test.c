@@ -6,10 +6,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/random.h"
 #include "memory/dma.h"
 #include "memory/memory.h"
+#include "vhost/shared_memory.h"
 
 enum { PAGE = MEMORY_PAGE_BYTES, MAPS_MAX = 256, STEPS = 20000 };
 
@@ -299,6 +301,52 @@ static void test_concurrent(void **state)
 	dma_unregister(place(9));
 }
 
+static int guest_file(size_t bytes)
+{
+	int fd = memfd_create("guest", MFD_CLOEXEC);
+
+	assert_true(fd >= 0 && !ftruncate(fd, (off_t)bytes));
+	return fd;
+}
+
+/* What a guest shares is mapped for drives as long as it is mapped here. */
+static void test_guest_memory(void **state)
+{
+	struct book *book = book_create(0, (1ull << 39) - 1);
+	struct guest_memory *memory = guest_memory_create();
+	struct guest_region low = {.bytes = 10 * PAGE},
+			    high = {.guest_address = 1 << 30,
+				    .user_address = 1 << 30,
+				    .bytes = 5000},
+			    more = {.guest_address = 2u << 30,
+				    .user_address = 2u << 30,
+				    .bytes = PAGE};
+	struct fail fail = {0};
+
+	(void)state;
+	assert_int_equal(dma_listen(&book->listener, NULL), 0);
+	assert_int_equal(shared_memory_add(memory, &low, guest_file(10 * PAGE), 0, &fail), 0);
+	/* Not made of whole pages: the pages that it touches. */
+	assert_int_equal(shared_memory_add(memory, &high, guest_file(4 * PAGE), 300, &fail), 0);
+	assert_int_equal(book->count, 2);
+	assert_ptr_equal(book->maps[0].memory, memory->regions[0].memory);
+	assert_int_equal(book->maps[0].bytes, 10 * PAGE);
+	assert_ptr_equal(book->maps[1].memory, memory->regions[1].memory - 300);
+	assert_int_equal(book->maps[1].bytes, 2 * PAGE);
+	iova_of(memory->regions[1].memory + 4999);
+	book->fail_after = 2;
+	assert_int_equal(shared_memory_add(memory, &more, guest_file(PAGE), 0, &fail), -ENOMEM);
+	assert_string_equal(fail.text, "no room for the memory of a guest");
+	assert_int_equal(memory->count, 2);
+	assert_int_equal(shared_memory_remove(memory, &more), -ENOENT);
+	assert_int_equal(shared_memory_remove(memory, &low), 0);
+	assert_int_equal(book->count, 1);
+	shared_memory_destroy(memory);
+	assert_int_equal(book->count, 0);
+	dma_ignore(&book->listener, true);
+	free(book);
+}
+
 static void test_arenas(void **state)
 {
 	struct book *book = book_create(0, (1ull << 39) - 1);
@@ -325,6 +373,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_concurrent),
+		cmocka_unit_test(test_guest_memory),
 		cmocka_unit_test(test_arenas),
 	};
 

@@ -2,10 +2,11 @@
 /*
  * From an io to NVMe commands.
  *
- * Data goes straight between the drive and the io's memory by PRPs (base 4.3.1): every entry but the
- * first begins a page, every one but the last ends with its page. As far as the io's vector fits
- * that, one command covers it; where it does not, in whole blocks, the next command goes on. Memory
- * that devices do not reach, or that is not aligned to 4 bytes, goes through a bounce buffer.
+ * Data goes straight between the drive and the io's memory by PRPs (base 4.3.1): every entry but
+ * the first begins a page, every one but the last ends with its page. As far as the io's vector
+ * fits that, one command covers it; where it does not, in whole blocks, the next command goes on.
+ * Memory that devices do not reach, or that is not aligned to 4 bytes, goes through a bounce
+ * buffer.
  */
 #include <assert.h>
 
@@ -15,7 +16,6 @@
 
 enum {
 	PAGE_MASK = NVME_PAGE_BYTES - 1,
-	RW_LBAS_MAX = 1 << 16, /* nvm 3.2: 16 bits, 0-based */
 };
 
 void nvme_command_templates(struct nvme_device_queue *owner)

@@ -16,7 +16,8 @@
  *	OPEN <--> STOPPED --> DEAD       the watcher stops and goes on, by reactor_call()
  *
  * A STOPPED queue touches neither ring nor doorbell; ios wait, commands stay SENT. All belongs to
- * the reactor; while STOPPED the control thread that holds the controller's lock may reset the ring.
+ * the reactor; while STOPPED the control thread that holds the controller's lock may reset the
+ * ring.
  */
 #ifndef DRIVERS_NVME_QUEUE_H
 #define DRIVERS_NVME_QUEUE_H

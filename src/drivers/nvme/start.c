@@ -2,7 +2,7 @@
 /*
  * From a controller in any state to one that takes I/O, and back (base 3.5, 3.6).
  *
- *	disable, wait -> admin queue -> enable, wait -> identify -> number of queues -> events -> queues
+ *	disable, wait -> admin queue -> enable, wait -> identify -> queue count -> events -> queues
  */
 #include <assert.h>
 #include <ctype.h>
