@@ -589,6 +589,7 @@ static void test_no_bounce_memory(void **state)
 	rig_submit(jobs, COUNT);
 	expect_all(COUNT, 0);
 	assert_memory_equal(outside, mock->namespaces[0].data, COUNT * 4096);
+	assert_true(reactor_sim_now_ns(group) < SECOND_NS / 4); /* not one at a tick */
 	/* Also when it is given back by a reset. */
 	rule(MOCK_FATAL, 0, 1, 0);
 	rig_submit(jobs, COUNT);

@@ -30,10 +30,10 @@ static void finish(struct nvme_queue *queue, struct nvme_slot *slot, int status)
 	io_complete(io, status);
 }
 
-static void hold(struct nvme_queue *queue, struct nvme_slot *slot)
+static void hold(struct nvme_queue *queue, struct nvme_slot *slot, struct list *held)
 {
 	slot->state = NVME_SLOT_HELD;
-	list_push_back(&queue->held, &slot->link);
+	list_push_back(held, &slot->link);
 	if (queue->ticking)
 		timer_stop(&queue->tick);
 	queue->ticking = false;
@@ -51,7 +51,7 @@ static void step(struct nvme_queue *queue, struct nvme_slot *slot)
 		finish(queue, slot, 0);
 		return;
 	case NVME_STEP_LATER:
-		hold(queue, slot);
+		hold(queue, slot, &queue->starved);
 		return;
 	}
 	ring_next(&queue->ring);
@@ -143,7 +143,7 @@ static bool is_transient(unsigned status)
 static void failed(struct nvme_queue *queue, struct nvme_slot *slot, unsigned status)
 {
 	if (is_transient(status) && ++slot->tries < NVME_TRIES_MAX) {
-		hold(queue, slot);
+		hold(queue, slot, &queue->held);
 		return;
 	}
 	switch (nvme_status_code(status)) {
@@ -189,6 +189,22 @@ static bool complete(struct nvme_queue *queue, const struct nvme_completion *com
 	return true;
 }
 
+/* Steps that waited for bounce memory, until one waits again. */
+static void feed_starved(struct nvme_queue *queue)
+{
+	while (!list_empty(&queue->starved)) {
+		struct list_node *node = list_pop_front(&queue->starved);
+		struct nvme_slot *slot = container_of(node, struct nvme_slot, link);
+
+		step(queue, slot);
+		if (slot->state != NVME_SLOT_HELD)
+			continue;
+		list_remove(node);
+		list_push_front(&queue->starved, node); /* it stays the first */
+		return;
+	}
+}
+
 static void set_blocked(struct nvme_queue *queue)
 {
 	struct list_node *node;
@@ -227,6 +243,8 @@ static unsigned nvme_poll(struct poller *poller)
 	}
 	if (count)
 		ring_release(&queue->ring);
+	if (count && !list_empty(&queue->starved))
+		feed_starved(queue);
 	if (queue->waiting)
 		feed(queue);
 	submitted = queue->ring.tail != queue->ring.rung;
@@ -285,6 +303,7 @@ static void nvme_tick(struct timer *timer)
 	if (nvme_queue_overdue(queue, ids))
 		nvme_trouble(queue->nvme, NVME_TROUBLE_OVERDUE);
 	retry_held(queue);
+	feed_starved(queue);
 	if (queue->in_flight)
 		want_tick(queue, TICK_NS);
 }
@@ -323,7 +342,7 @@ void nvme_queue_go(struct nvme_queue *queue)
 		else
 			step(queue, slot);
 	}
-	if (!list_empty(&queue->held))
+	if (!list_empty(&queue->held) || !list_empty(&queue->starved))
 		want_tick(queue, HELD_TICK_NS);
 }
 
@@ -351,6 +370,7 @@ void nvme_queue_kill(struct nvme_queue *queue, int status)
 	queue->in_flight = 0;
 	list_for_each_safe (node, after, &queue->owners)
 		end_waiting(queue, container_of(node, struct nvme_device_queue, link), status);
+	list_append_all(&queue->held, &queue->starved);
 	while (!list_empty(&queue->held))
 		list_pop_front(&queue->held);
 	for (unsigned i = 0; i < queue->slot_count; i++) {
@@ -483,6 +503,7 @@ struct nvme_queue *nvme_queue_create(
 	queue->poller.poll = nvme_poll;
 	queue->poller.arm = nvme_arm;
 	list_init(&queue->held);
+	list_init(&queue->starved);
 	list_init(&queue->owners);
 	timer_init(&queue->tick, nvme_tick);
 	queue->slot_count = entries - 1;

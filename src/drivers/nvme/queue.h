@@ -9,7 +9,7 @@
  *	             v                 |
  *	waiting -> STEP -> SENT --> completion --> io->done()
  *	             |      ^
- *	             +-> HELD, until the tick (no bounce memory, try again later)
+ *	             +-> HELD, until the tick, or until there is memory to bounce through
  *
  * Commands go into the ring at once; the doorbell rings once per turn.
  *
@@ -78,8 +78,9 @@ struct nvme_queue {
 	void *bounce;
 	uint64_t bounce_iova;
 	bool bounce_used;
-	struct list held;   /* of struct nvme_slot */
-	struct list owners; /* of struct nvme_device_queue */
+	struct list held;    /* of struct nvme_slot: to be tried again, at the tick */
+	struct list starved; /* of struct nvme_slot: for bounce memory */
+	struct list owners;  /* of struct nvme_device_queue */
 	struct timer tick;
 	bool ticking;
 	int dead_status;
