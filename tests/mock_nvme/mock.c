@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/cleanup.h"
 #include "drivers/vfio/bar.h"
 #include "reactor/sim.h"
 
@@ -36,7 +38,12 @@ static uint64_t get64(const struct mock *mock, size_t offset)
 
 uint64_t mock_now_ns(struct mock *mock)
 {
-	return mock->group ? reactor_sim_now_ns(mock->group) : mock->own_ns;
+	struct timespec now;
+
+	if (!atomic_load(&mock->threaded))
+		return mock->group ? reactor_sim_now_ns(mock->group) : mock->own_ns;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 /* --- completions ----------------------------------------------------------------------------- */
@@ -331,6 +338,7 @@ static void obey_registers(struct mock *mock)
 
 unsigned mock_step(struct mock *mock)
 {
+	LOCK_SCOPE(&mock->lock);
 	unsigned work = 0;
 
 	if (mock->dead) {
@@ -363,6 +371,7 @@ static int iommu_map(struct dma_listener *listener, const struct iovec *memory, 
 	const char *what, struct fail *fail)
 {
 	struct mock *mock = container_of(listener, struct mock, iommu);
+	LOCK_SCOPE(&mock->lock);
 
 	if (mock->map_count == MOCK_MAPS_MAX)
 		return fail_set(fail, ENOSPC, "the mock cannot map %s", what);
@@ -375,6 +384,7 @@ static int iommu_map(struct dma_listener *listener, const struct iovec *memory, 
 static void iommu_unmap(struct dma_listener *listener, uint64_t iova, size_t bytes)
 {
 	struct mock *mock = container_of(listener, struct mock, iommu);
+	LOCK_SCOPE(&mock->lock);
 
 	(void)bytes;
 	for (unsigned i = 0; i < mock->map_count; i++)
@@ -400,6 +410,7 @@ static bool bus_removed(struct nvme_bus *bus)
 static int bus_reset(struct nvme_bus *bus)
 {
 	struct mock *mock = mock_of(bus);
+	LOCK_SCOPE(&mock->lock);
 
 	mock->resets++;
 	if (mock->reset_fails)
@@ -416,6 +427,7 @@ static int bus_reset(struct nvme_bus *bus)
 static bool bus_silence(struct nvme_bus *bus)
 {
 	struct mock *mock = mock_of(bus);
+	LOCK_SCOPE(&mock->lock);
 
 	mock->silenced = true;
 	mock->pending_count = 0;
@@ -432,6 +444,10 @@ static void bus_pause(struct nvme_bus *bus)
 	struct mock *mock = mock_of(bus);
 	uint64_t before_ns = mock_now_ns(mock);
 
+	if (atomic_load(&mock->threaded)) {
+		usleep(50);
+		return;
+	}
 	/* The virtual clock moves when all reactors have been quiet for a while. */
 	for (unsigned i = 0; mock->group && i < TURNS_MAX && mock_now_ns(mock) == before_ns; i++)
 		reactor_yield(mock->group);
@@ -542,6 +558,7 @@ static void map_registers(struct mock *mock)
 struct mock *mock_create(struct reactor_group *group, bool by_hand)
 {
 	struct mock *mock = calloc(1, sizeof(*mock));
+	pthread_mutexattr_t recursive;
 
 	assert(mock);
 	map_registers(mock);
@@ -552,6 +569,10 @@ struct mock *mock_create(struct reactor_group *group, bool by_hand)
 		.event_fd = -1};
 	mock->group = group;
 	mock->by_hand = by_hand;
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&mock->lock, &recursive);
+	pthread_mutexattr_destroy(&recursive);
 	mock->interval_ns = STEP_NS;
 	mock->queues_granted = MOCK_QUEUES - 1;
 	set_identity(mock);
@@ -568,8 +589,30 @@ struct mock *mock_create(struct reactor_group *group, bool by_hand)
 	return mock;
 }
 
+static void *thread_main(void *argument)
+{
+	struct mock *mock = argument;
+
+	while (!atomic_load(&mock->thread_stop))
+		if (!mock_step(mock))
+			usleep(20);
+	return NULL;
+}
+
+void mock_thread_start(struct mock *mock)
+{
+	assert(mock->by_hand);
+	atomic_store(&mock->threaded, true);
+	if (pthread_create(&mock->thread, NULL, thread_main, mock))
+		assert(!"a thread");
+}
+
 void mock_destroy(struct mock *mock)
 {
+	if (atomic_load(&mock->threaded)) {
+		atomic_store(&mock->thread_stop, true);
+		pthread_join(mock->thread, NULL);
+	}
 	if (mock->group && !mock->by_hand)
 		reactor_call(reactor_at(mock->group, 0), stop_timer, mock);
 	dma_ignore(&mock->iommu, false);
@@ -578,6 +621,7 @@ void mock_destroy(struct mock *mock)
 	close(mock->registers_fd);
 	for (unsigned i = 0; i < MOCK_NAMESPACES; i++)
 		free(mock->namespaces[i].data);
+	pthread_mutex_destroy(&mock->lock);
 	free(mock);
 }
 

@@ -4,10 +4,15 @@
  * cannot get around. It does what its registers say whenever it is stepped: by a timer of the
  * simulation, by the driver's own waiting (bus pause), or by hand. It misbehaves by rule.
  *
- * One thread. Everything may be changed by the test at any time between two steps.
+ * One thread. Everything may be changed by the test at any time between two steps. With
+ * mock_thread_start() the steps are taken by a thread of the mock's own, in real time: the test
+ * then holds mock->lock when it touches what is not a flag.
  */
 #ifndef TESTS_MOCK_NVME_MOCK_H
 #define TESTS_MOCK_NVME_MOCK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/random.h"
 #include "drivers/nvme/bus.h"
@@ -98,6 +103,9 @@ struct mock {
 	int registers_fd;
 	char *registers;
 
+	pthread_mutex_t lock; /* recursive */
+	pthread_t thread;
+	atomic_bool threaded, thread_stop;
 	struct reactor_group *group; /* of the simulation; NULL: a clock of its own */
 	struct timer timer;
 	bool by_hand; /* no timer */
@@ -147,6 +155,7 @@ void mock_rule(struct mock *mock, struct mock_rule rule);
 void mock_rules_clear(struct mock *mock);
 /* Does what there is to do; how much. */
 unsigned mock_step(struct mock *mock);
+void mock_thread_start(struct mock *mock);
 /* Pulled out: all ones. */
 void mock_die(struct mock *mock);
 void mock_event(struct mock *mock, unsigned type, unsigned information, unsigned page);

@@ -4,6 +4,7 @@
 #include "nvme_rig.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "base/bits.h"
 #include "base/random.h"
@@ -489,6 +490,73 @@ static void test_format(void **state)
 	nvme_destroy(nvme);
 }
 
+/* --- threads --------------------------------------------------------------------------------- */
+
+static int start_threads(void **state)
+{
+	if (start_thread(state))
+		return -1;
+	space = memory_map(SPACE_BYTES, NULL);
+	mock = mock_create(NULL, true);
+	return !space || dma_register(space, SPACE_BYTES, "a test", NULL) ? -1 : 0;
+}
+
+static int stop_threads(void **state)
+{
+	mock_destroy(mock);
+	dma_unregister(space);
+	memory_unmap(space, SPACE_BYTES);
+	return stop_thread(state);
+}
+
+static void await_state(enum nvme_state state)
+{
+	for (unsigned i = 0; i < 1000 && nvme_state(nvme, NULL) != state; i++)
+		usleep(10000);
+	assert_int_equal(nvme_state(nvme, NULL), state);
+}
+
+/* With real reactors and the watcher's own thread: load, a fatal error under load, and the end. */
+static void test_threads(void **state)
+{
+	struct nvme_options options = {.group = group, .deadline_ms = 1000};
+	struct fail fail = {0};
+	static struct request batch[200];
+
+	(void)state;
+	mock_thread_start(mock);
+	expect(!nvme_create(&nvme, &mock->bus, &options, true, &fail), "%s", fail.text);
+	dev = nvme_device(nvme, 0);
+	open_device();
+	fill(space, SPACE_BYTES, 3);
+	for (unsigned round = 0; round < 5; round++) {
+		if (round == 2)
+			mock_rule(mock, (struct mock_rule){.opcode = -1,
+						.after = 100,
+						.count = 1,
+						.action = MOCK_FATAL});
+		for (unsigned i = 0; i < 200; i++) {
+			batch[i].iov = (struct iovec){space + i * 4096, 4096};
+			batch[i].io = (struct io){.kind = round % 2 ? IO_READ : IO_WRITE,
+				.block = i,
+				.blocks = 1,
+				.iov = &batch[i].iov,
+				.iovs = 1};
+		}
+		run_batch(batch, 200);
+		for (unsigned i = 0; i < 200; i++)
+			assert_int_equal(batch[i].io.status, 0);
+	}
+	assert_memory_equal(data(), space, 200 * 4096);
+	assert_int_equal(mock->enables, 2);
+	await_state(NVME_LIVE);
+	mock->removed = true;
+	await_state(NVME_GONE);
+	assert_int_equal(transfer(IO_READ, space, 0, 1), -ENODEV);
+	blockdev_close_queue(queue);
+	nvme_destroy(nvme);
+}
+
 #define RIG_TEST(name) cmocka_unit_test_setup_teardown(name, rig_start, rig_stop)
 
 int main(void)
@@ -509,6 +577,7 @@ int main(void)
 		RIG_TEST(test_namespaces),
 		RIG_TEST(test_logs),
 		RIG_TEST(test_format),
+		cmocka_unit_test_setup_teardown(test_threads, start_threads, stop_threads),
 	};
 
 	unit_start();
