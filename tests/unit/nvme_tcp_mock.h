@@ -31,9 +31,11 @@ enum mock_fault {
 	MOCK_DATA_PLACE, /* PDO within the header */
 	MOCK_UNKNOWN_ID, /* answers to nothing */
 	MOCK_STALE_ID,
+	MOCK_ANSWER_OLD, /* again, when its id's slot is in use by a write; which is not done */
 	MOCK_ANSWER_TWICE,
 	MOCK_DATA_TWICE,
 	MOCK_DATA_BEYOND, /* offset and length beyond the command */
+	MOCK_DATA_LONG,	  /* more than the command asked for */
 	MOCK_DATA_GAP,
 	MOCK_DATA_MISSING, /* a success without data */
 	MOCK_DATA_FOR_WRITE,

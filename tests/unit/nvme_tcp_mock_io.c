@@ -119,7 +119,7 @@ static bool send_read(struct peer *peer, const struct pending *pending)
 {
 	uint32_t limit = peer->mock->config.c2h_bytes ? peer->mock->config.c2h_bytes : UINT32_MAX;
 	enum mock_fault fault = pending->fault;
-	char *copy = malloc(pending->bytes);
+	char *copy = calloc(1, pending->bytes + 512);
 	bool sent = true;
 
 	pthread_mutex_lock(&peer->mock->mutex);
@@ -135,6 +135,8 @@ static bool send_read(struct peer *peer, const struct pending *pending)
 		piece.last = at == pending->bytes;
 		if (fault == MOCK_DATA_BEYOND && piece.last)
 			piece.offset += 512;
+		if (fault == MOCK_DATA_LONG && piece.last)
+			piece.bytes += 512;
 		if (fault == MOCK_DATA_GAP)
 			piece.offset += 4;
 		if (fault == MOCK_DATA_EMPTY)
@@ -163,6 +165,7 @@ static bool answer(struct peer *peer, struct pending *pending)
 	unsigned status = fault == MOCK_STATUS ? peer->mock->config.status : NVME_OK;
 
 	pending->used = false;
+	peer->flying--;
 	if (fault == MOCK_SILENT)
 		return true;
 	if (fault == MOCK_CUT_AFTER)
@@ -172,6 +175,10 @@ static bool answer(struct peer *peer, struct pending *pending)
 	if (fault == MOCK_UNKNOWN_ID || fault == MOCK_STALE_ID)
 		return peer_answer(
 			peer, id ^ (fault == MOCK_STALE_ID ? 0x100 : 0x7f), NVME_OK, 0, MOCK_FINE);
+	if (fault == MOCK_ANSWER_OLD) {
+		peer->old = true;
+		peer->old_id = id;
+	}
 	if (fault == MOCK_GRANT_FOR_READ)
 		return peer_grant(peer, &(struct piece){.id = id, .bytes = 512}, MOCK_FINE);
 	if (fault == MOCK_DATA_FOR_WRITE)
@@ -336,6 +343,8 @@ bool peer_io(struct peer *peer, const struct nvme_command *command, uint32_t dat
 
 	if (pending->used)
 		peer_complain(peer, "an id that is in use");
+	if (++peer->flying >= (mock->config.entries ? mock->config.entries : 128))
+		peer_complain(peer, "more commands than the queue has room for");
 	*pending = (struct pending){.command = *command,
 		.used = true,
 		.bytes = le32_get(command->sgl.bytes),
@@ -353,6 +362,9 @@ bool peer_io(struct peer *peer, const struct nvme_command *command, uint32_t dat
 	}
 	if (!peer_receive_data(peer, data, data_bytes))
 		return false;
+	if (peer->old && command->opcode == NVME_WRITE &&
+		((le16_get(command->id) ^ peer->old_id) & 0xff) == 0)
+		return peer_answer(peer, peer->old_id, NVME_OK, 0, MOCK_FINE) && false;
 	pending->fault = peer_fault(peer, command->opcode != NVME_READ);
 	if (pending->fault == MOCK_CUT_BEFORE)
 		return false;

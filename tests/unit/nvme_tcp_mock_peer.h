@@ -30,7 +30,9 @@ struct peer {
 	bool connected;
 	struct pdu_digests digests;
 	struct random random;
-	unsigned held;
+	unsigned held, flying; /* answers held; commands that are not answered */
+	bool old;	       /* MOCK_ANSWER_OLD is due */
+	uint16_t old_id;
 	struct pending pending[MOCK_COMMANDS];
 };
 
