@@ -171,9 +171,31 @@ impostor() {
 	((status != 0)) && grep -qi 'no such device' "$work/impostor"
 }
 
+# The drive manager's part: attached by its URL, an array over it, remembered over a restart.
+managed() {
+	local status=0
+	truncate -s 64M "$work/beside"
+	engine_start "$work/run" || return
+	managed_checks || status=1
+	engine_stop || status=1
+	return "$status"
+}
+
+managed_checks() {
+	local url name
+	url=$(drive hdgst=1) && braid drive attach "$url" "$work/beside" && braid drive list --attached -o wide || return
+	name=$(braid drive list --attached -H --columns name,driver | awk '$2 == "nvme_tcp" || $2 == "nvme-tcp" { print $1 }')
+	[[ $name ]] && braid array create far --level 1 --drives "$name" beside --yes && braid vhost create far &&
+		"$bench" vhost "$work/run/vhost/far.sock" --span 16M --verify fill --pattern write --block-size 128K --bytes 16M || return
+	engine_stop && engine_restart && braid status far | grep 'state: OPTIMAL' &&
+		"$bench" vhost "$work/run/vhost/far.sock" --span 16M --verify check --pattern read --block-size 64K --bytes 16M &&
+		braid drive show "$name" | grep 'state: live' && ! braid drive attach "$url" && ! braid drive detach "$name" || return
+	braid vhost delete far && braid array delete far --yes && braid drive detach "$name" beside
+}
+
 # --- all of them, or those that are named -----------------------------------------------------------------------------
 
-checks=(verified digests large allocations restart freeze fail-over impostor refusals authentication)
+checks=(verified digests large allocations restart freeze fail-over impostor refusals authentication managed)
 check() {
 	case $1 in
 	verified) try tcp-verified load "$(drive)" 5 ;;
@@ -186,6 +208,7 @@ check() {
 	impostor) try tcp-impostor impostor ;;
 	refusals) try tcp-refusals refusals ;;
 	authentication) try tcp-authentication authentication ;;
+	managed) try tcp-managed managed ;;
 	*) echo "tests/nvme/tcp.sh: there is no check '$1'; there are: ${checks[*]}" >&2; return 2 ;;
 	esac
 }
