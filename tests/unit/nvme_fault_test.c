@@ -389,6 +389,25 @@ static void test_garbage(void **state)
 	rig_detach();
 }
 
+/* A second answer comes when the next command has the slot, and would end it before its time. */
+static void test_answered_again(void **state)
+{
+	(void)state;
+	rig_attach(0);
+	rule(MOCK_AGAIN, 0, 1, SECOND_NS / 10);
+	rule(MOCK_DELAY, 0, 1, SECOND_NS / 2);
+	submit_reads(1);
+	expect_all(1, 0);
+	fill(mock->namespaces[0].data, 4096, 4);
+	memset(space, 0, 4096);
+	submit_reads(1);
+	expect_all(1, 0);
+	assert_memory_equal(space, mock->namespaces[0].data, 4096);
+	assert_int_equal(mock->enables, 2);
+	expect_alive();
+	rig_detach();
+}
+
 /* The admin queue as well. */
 static void test_garbage_admin(void **state)
 {
@@ -622,6 +641,7 @@ int main(void)
 		RIG_TEST(test_function_reset),
 		RIG_TEST(test_other_drive),
 		RIG_TEST(test_garbage),
+		RIG_TEST(test_answered_again),
 		RIG_TEST(test_garbage_admin),
 		RIG_TEST(test_namespace_changes),
 		RIG_TEST(test_namespace_shrinks_silently),

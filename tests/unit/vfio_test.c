@@ -374,6 +374,8 @@ static void test_bar(void **state)
 	assert_int_equal(registers[BYTES / 4 - 1], 0xffffffff);
 	assert_false(bar_gone(neighbour));
 	assert_int_equal(neighbour[7], 0);
+	assert_int_equal(ftruncate(other, 0), 0); /* the next one, too */
+	assert_int_equal(neighbour[7], 0xffffffff);
 	bar_unguard((void *)registers);
 	bar_unguard((void *)neighbour);
 	munmap((void *)registers, BYTES);
