@@ -30,8 +30,8 @@ static uint64_t losses(void)
 	return status.losses;
 }
 
-/* Writes and reads back; each transfer is larger than half of a capsule. What lies behind the data in
- * the vector of a read is not touched. */
+/* Writes and reads back; each transfer is larger than half of a capsule. What lies behind the data
+ * in the vector of a read is not touched. */
 static void exercise(uint64_t seed)
 {
 	static char wrote[4 * BLOCK], seen[5 * BLOCK], behind[BLOCK];
