@@ -15,7 +15,7 @@
 #include "raid/clear.h"
 #include "reactor/reactor.h"
 
-enum { BLOCK_BYTES = 4096, DRIVE_BYTES_MIN = 1 << 20 };
+enum { BLOCK_BYTES = 4096, DRIVE_BYTES_MIN = 1 << 20, PATH_BYTES = 1024 };
 
 /* "10:256M" into a number of drives and the size of each. */
 static int parse_memory(unsigned *count, uint64_t *bytes, const char *text, struct fail *fail)
@@ -55,11 +55,29 @@ static int open_memory(struct engine *engine, const char *text, bool ram, struct
 	return error;
 }
 
+/* A file, a block device, or a namespace of an NVMe/TCP target. */
+static int open_path(struct engine *engine, const char *path, struct fail *fail)
+{
+	struct blockdev **dev = &engine->drive[engine->drives];
+	struct nvme_tcp_target target;
+	char reason[FAIL_TEXT_BYTES];
+	int error;
+
+	if (!strncmp(path, "nvme+tcp://", 11)) {
+		error = nvme_tcp_parse(&target, path, fail);
+		return error ? error : nvme_tcp_create(dev, &target, fail);
+	}
+	error = uring_create(dev, path, BLOCK_BYTES, reason, fail);
+	if (!error && reason[0])
+		fprintf(stderr, "braid-bench: %s: %s\n", path, reason);
+	return error;
+}
+
 static int open_paths(struct engine *engine, const char *list, struct fail *fail)
 {
 	for (const char *at = list; *at;) {
 		size_t length = strcspn(at, ",");
-		char path[BLOCKDEV_NAME_BYTES], reason[FAIL_TEXT_BYTES];
+		char path[PATH_BYTES];
 		int error;
 
 		if (length >= sizeof(path) || !length)
@@ -68,13 +86,10 @@ static int open_paths(struct engine *engine, const char *list, struct fail *fail
 			return fail_set(
 				fail, EINVAL, "at most %d drives can be used", RAID_MEMBERS_MAX);
 		snprintf(path, sizeof(path), "%.*s", (int)length, at);
-		error = uring_create(
-			&engine->drive[engine->drives], path, BLOCK_BYTES, reason, fail);
+		error = open_path(engine, path, fail);
 		if (error)
 			return error;
 		engine->drives++;
-		if (reason[0])
-			fprintf(stderr, "braid-bench: %s: %s\n", path, reason);
 		at += length + (at[length] == ',');
 	}
 	return engine->drives ? 0 : fail_set(fail, EINVAL, "there are no drives in ''");

@@ -17,7 +17,7 @@
 
 struct engine_config {
 	struct cpumask cores;
-	const char *drives; /* "ram:10:256M", "null:10:1G" or "PATH,PATH,..." */
+	const char *drives; /* "ram:10:256M", "null:10:1G", "PATH,URL,..." */
 	bool array;	    /* false: the drives themselves are what is measured */
 	const char *level;  /* as typed: "6" */
 	uint64_t chunk_bytes;

@@ -119,7 +119,7 @@ static int set_count(struct bench_options *options, const char *value, struct fa
 static const struct option_row rows[] = {
 	{"cores",   "LIST",   "cores of the reactors, each with its own load; --core's, or 0",
 		set_cores},
-	{"drives",  "D",      "ram:N:SIZE, null:N:SIZE or PATH,PATH,...; ERASED; ram:10:256M",
+	{"drives",  "D",      "ram:N:SIZE, null:N:SIZE or PATH,PATH,... (also nvme+tcp://); ERASED; ram:10:256M",
 		set_drives},
 	{"target",  "T",      "members: the drives, round-robin; array: one of them; members",
 		set_target},

@@ -35,18 +35,36 @@ static const struct command rows[] = {
 			"3 unknown"),
 		MAYBE("watch", "S", "again every S seconds (2)")}},
 
-	{"drive", "list", "", 0, "all drives", drive_list_run, {{0}}},
-	{"drive", "show", "[NAME]", 1, "one drive", drive_show_run, {{0}}},
-	{"drive", "attach", "PATH...", COMMAND_WORDS_MAX,
-		"makes files, block devices or memory drives", drive_attach_run, {
-		VALUE("block-size", "SIZE", "512 or 4096 (4096)"),
+	{"doctor", NULL, "", 0, "what this host lacks for braid, and how to mend it", doctor_run, {{0}}},
+
+	{"drive", "list", "", 0, "all drives, and the disks of this host that are none",
+		drive_list_run, {
+		FLAG("attached", "only drives")}},
+	{"drive", "show", "[NAME]", 1, "one drive, by name, serial number or address", drive_show_run, {{0}}},
+	{"drive", "attach", "SERIAL|ADDRESS|PATH|URL...", COMMAND_WORDS_MAX,
+		"makes NVMe drives, block devices, files or memory drives", drive_attach_run, {
+		FLAG("all-free", "all NVMe drives of this host that nobody uses"),
+		VALUE("model", "GLOB", "all free NVMe drives of such a model, like 'MTFDKCC*'"),
+		FLAG("kernel", "an NVMe drive's path goes through the kernel's driver"),
+		VALUE("block-size", "SIZE", "512 or 4096 (4096 where the drive can)"),
 		FLAG("injectable", "with a fault layer, for braid drive inject"),
 		VALUE("delay", "USEC", "adds that much time to each request"),
 		VALUE("jitter", "USEC", "and up to that much more, at random"),
-		FLAG("wipe-signatures", "a member of an array becomes an empty drive: its data is lost"),
+		FLAG("wipe-signatures", "what the drive holds, of other software or of an array, is lost"),
 		SPELLING("ids", MANY, "ids")}},
-	{"drive", "detach", "NAME...", COMMAND_WORDS_MAX, "gives drives back", drive_detach_run, {
+	{"drive", "detach", "NAME...", COMMAND_WORDS_MAX, "gives drives back to the kernel",
+		drive_detach_run, {
 		SPELLING("ids", MANY, "ids")}},
+	{"drive", "smart", "NAME", 1, "the health of an NVMe drive", drive_smart_run, {{0}}},
+	{"drive", "log", "NAME PAGE", 2,
+		"a log page: error, health, firmware, effects, self-test, sanitize, or its number",
+		drive_log_run, {
+		VALUE("bytes", "SIZE", "so much of it (its usual size, else 512)")}},
+	{"drive", "format", "NAME", 1, "formats an NVMe drive; all its data is lost", drive_format_run, {
+		VALUE("lba", "SIZE", "the new block size, 512 or 4096 (as it is)"),
+		VALUE("erase", "HOW", "none, user-data or crypto (none)")}},
+	{"drive", "locate", "NAME", 1, "switches the light of a drive's bay on", drive_locate_run, {
+		FLAG("off", "and off again")}},
 	{"drive", "inject", "NAME --error|--torn|--lost|--flip|--clear", 1,
 		"makes an injectable drive misbehave",
 		drive_inject_run, {

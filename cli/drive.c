@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/bits.h"
 #include "base/units.h"
@@ -19,36 +21,86 @@ static const struct column columns[] = {
 	{"bytes", "SIZE", COLUMN_BYTES, 0},
 	{"block_bytes", "BLOCK", COLUMN_NUMBER, 0},
 	{"user", "USED BY", COLUMN_TEXT, 0},
+	{"state", "STATE", COLUMN_TEXT, 0},
+	{"model", "MODEL", COLUMN_TEXT, 0},
+	{"serial", "SERIAL", COLUMN_TEXT, 0},
+	{"address", "ADDRESS", COLUMN_TEXT, 0},
+	{"numa_node", "NUMA", COLUMN_NUMBER, 0},
+	{"celsius", "CELSIUS", COLUMN_NUMBER, 0},
+	{"wear_percent", "WEAR%", COLUMN_NUMBER, 0},
+	{"media_errors", "MEDIA ERRORS", COLUMN_NUMBER, COLUMN_WIDE},
+	{"firmware", "FIRMWARE", COLUMN_TEXT, COLUMN_WIDE},
+	{"lba_bytes", "LBA", COLUMN_NUMBER, COLUMN_WIDE},
+	{"link", "LINK", COLUMN_TEXT, COLUMN_WIDE},
 	{"injectable", "INJECTABLE", COLUMN_YES, COLUMN_WIDE},
 	{"source", "SOURCE", COLUMN_TEXT, COLUMN_WIDE},
+	{"identity", "IDENTITY", COLUMN_TEXT, COLUMN_WIDE},
 	{"fingerprint", "MODEL AND SERIAL", COLUMN_TEXT, COLUMN_WIDE},
 	{"member_uuid", "MEMBER", COLUMN_TEXT, COLUMN_WIDE},
+	{"group_other", "SHARES ITS IOMMU GROUP WITH", COLUMN_TEXT, COLUMN_WIDE},
+	{"why", "WHY", COLUMN_TEXT, COLUMN_WIDE},
 	{"note", "NOTE", COLUMN_TEXT, COLUMN_WIDE},
 };
 
 static const struct listing listing = {
-	"drives", columns, ARRAY_SIZE(columns), "no drives: braid drive attach PATH adds one"};
+	"drives", columns, ARRAY_SIZE(columns), "no drives: braid drive attach adds one"};
+
+/* The drives, and what the host has beside them. New references in one list for a table. */
+static int list_all(struct cli *cli, json_t **result, json_t **all, struct fail *fail)
+{
+	int error = call(cli, "drive.list", json_pack("{s:b}", "host", 1), result, fail);
+
+	if (error)
+		return error;
+	*all = json_copy(json_object_get(*result, "drives"));
+	json_array_extend(*all, json_object_get(*result, "host"));
+	return 0;
+}
 
 HANDLER(drive_list_run)
 {
-	AUTO_JSON json_t *result = NULL;
-	int error = call(cli, "drive.list", NULL, &result, fail);
+	AUTO_JSON json_t *result = NULL, *all = NULL, *members = NULL;
+	int error;
 
-	return error ? error : output_list(cli, &listing, json_object_get(result, "drives"), fail);
+	if (option_given(cli, "attached")) {
+		error = call(cli, "drive.list", NULL, &result, fail);
+		return error ? error
+			     : output_list(cli, &listing, json_object_get(result, "drives"), fail);
+	}
+	error = list_all(cli, &result, &all, fail);
+	if (error)
+		return error;
+	if (!output_is_json(cli) || cli->columns || cli->output == OUTPUT_JSONL)
+		return output_list(cli, &listing, all, fail);
+	members = json_pack("{s:O, s:O}", "drives", json_object_get(result, "drives"), "host",
+		json_object_get(result, "host"));
+	output_json(cli, members);
+	return 0;
+}
+
+/* By name, serial number, address or path. */
+static json_t *find_drive(const json_t *all, const char *typed)
+{
+	static const char *const keys[] = {"name", "serial", "address", "source"};
+	json_t *row = NULL;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(keys) && !row; i++)
+		row = row_where(all, keys[i], typed);
+	return row;
 }
 
 HANDLER(drive_show_run)
 {
-	AUTO_JSON json_t *result = NULL;
+	AUTO_JSON json_t *result = NULL, *all = NULL;
 	const json_t *row;
 	int error;
 
 	if (!cli->word_count)
 		return drive_list_run(cli, fail);
-	error = call(cli, "drive.list", NULL, &result, fail);
+	error = list_all(cli, &result, &all, fail);
 	if (error)
 		return error;
-	row = row_where(json_object_get(result, "drives"), "name", cli->words[0]);
+	row = find_drive(all, cli->words[0]);
 	if (!row)
 		return fail_set(fail, ENOENT, "there is no drive '%.80s': see braid drive list",
 			cli->words[0]);
@@ -79,30 +131,25 @@ static int memory_source(const char *typed, char *source, size_t bytes, struct f
 	return 0;
 }
 
-/* "0000:65:00.0": where the article names drives by PCI address, this version takes paths. */
-static bool is_pci_address(const char *typed)
-{
-	unsigned domain, bus, device, function;
-	int end = 0;
-
-	return sscanf(typed, "%x:%x:%x.%x%n", &domain, &bus, &device, &function, &end) == 4 &&
-	       end > 0;
-}
-
-/* source: PATH_MAX bytes. */
+/* What the daemon is asked for; a file's path is made whole. source: PATH_MAX bytes. */
 static int read_source(const char *typed, char *source, struct fail *fail)
 {
+	struct stat status;
+
 	if (!strncmp(typed, "ram:", 4) || !strncmp(typed, "null:", 5))
 		return memory_source(typed, source, PATH_MAX, fail);
-	if (is_pci_address(typed))
-		return fail_set(fail, EINVAL,
-			"'%.40s' is a PCI address: this version drives NVMe through the kernel, "
-			"name its "
-			"block device, like /dev/nvme0n1 (see ls -l /sys/block)",
-			typed);
-	if (!realpath(typed, source))
+	if (strlen(typed) >= PATH_MAX)
+		return fail_set(fail, ENAMETOOLONG, "'%.80s...' is too long", typed);
+	strcpy(source, typed);
+	/* What is no file is a serial number, an address, a URL: the daemon's to say. */
+	if (typed[0] != '/' && typed[0] != '.' && stat(typed, &status))
+		return 0;
+	if (!realpath(typed, source)) {
+		if (!strncmp(typed, "/dev/", 5) && getenv("BRAID_HOST_ROOT"))
+			return 0;
 		return fail_set(fail, errno == EACCES ? EIO : errno, "cannot use '%.200s': %s",
 			typed, strerror(errno));
+	}
 	return 0;
 }
 
@@ -125,6 +172,8 @@ static int attach_params(
 		json_object_set_new(*params, "injectable", json_true());
 	if (option_given(cli, "wipe-signatures"))
 		json_object_set_new(*params, "wipe_signatures", json_true());
+	if (option_given(cli, "kernel"))
+		json_object_set_new(*params, "kernel", json_true());
 	for (unsigned i = 0; i < ARRAY_SIZE(numbers) && !error; i++) {
 		if (!option_given(cli, numbers[i].option))
 			continue;
@@ -148,20 +197,77 @@ static int attach_one(struct cli *cli, const char *typed, json_t *attached, stru
 	if (!error)
 		error = call_to_change(cli, "drive.attach", params, NULL, &result, fail);
 	if (!error && result)
-		json_array_append(attached, json_object_get(result, "drive"));
+		json_array_extend(attached, json_object_get(result, "drives"));
 	return error;
+}
+
+static bool has_text(const json_t *texts, const char *text)
+{
+	size_t i;
+	json_t *one;
+
+	json_array_foreach((json_t *)texts, i, one) if (!strcmp(string_of(one), text)) return true;
+	return false;
+}
+
+/* A disk that braid could take without asking: an NVMe drive that nobody uses. */
+static bool is_takable(const json_t *disk)
+{
+	return *text_of(disk, "address") && !truth_of(disk, "in_use");
+}
+
+/* All disks that suit --model=GLOB, or --all-free. One that is in use is left out by --all-free,
+ * and named by --model. */
+static int choose_disks(struct cli *cli, json_t *sources, struct fail *fail)
+{
+	const char *glob = option_text(cli, "model");
+	bool all_free = option_given(cli, "all-free");
+	AUTO_JSON json_t *result = NULL, *all = NULL;
+	size_t i, before = json_array_size(sources);
+	json_t *disk;
+	int error;
+
+	if (!glob && !all_free)
+		return 0;
+	error = list_all(cli, &result, &all, fail);
+	if (error)
+		return error;
+	json_array_foreach(json_object_get(result, "host"), i, disk)
+	{
+		if (!*text_of(disk, "address") ||
+			(glob && fnmatch(glob, text_of(disk, "model"), 0)))
+			continue;
+		if (!is_takable(disk)) {
+			if (!all_free && !cli->quiet)
+				fprintf(stderr, "left out: %s, %s: %s\n", text_of(disk, "name"),
+					text_of(disk, "serial"), text_of(disk, "user"));
+			continue;
+		}
+		if (!has_text(sources, text_of(disk, "address")))
+			json_array_append(sources, json_object_get(disk, "address"));
+	}
+	if (json_array_size(sources) == before)
+		return fail_set(fail, ENOENT,
+			glob ? "no free NVMe drive has a model like '%.80s': see braid drive list"
+			     : "no NVMe drive of this host is free%.0s: see braid drive list",
+			glob ? glob : "");
+	return 0;
 }
 
 HANDLER(drive_attach_run)
 {
 	AUTO_JSON json_t *sources = option_list(cli, "ids", 0), *attached = json_array();
-	size_t i, count = json_array_size(sources);
+	size_t i, count;
 	json_t *source;
-	int error = count ? 0 : usage_fail(cli, fail, "name a drive");
+	int error = choose_disks(cli, sources, fail);
 
+	count = json_array_size(sources);
+	if (!error && !count)
+		error = usage_fail(cli, fail, "name a drive");
 	if (!error && option_given(cli, "wipe-signatures"))
 		error = confirm_loss(cli,
-			"What these drives hold of arrays will be LOST with --wipe-signatures.",
+			"What these drives hold, of arrays or of other software, will be LOST with "
+			"--wipe-signatures.",
 			"word", "wipe", fail);
 	json_array_foreach(sources, i, source)
 	{

@@ -8,11 +8,16 @@
 #define HANDLER(name) int name(struct cli *cli, struct fail *fail)
 
 HANDLER(status_run);
+HANDLER(doctor_run);
 HANDLER(drive_list_run);
 HANDLER(drive_show_run);
 HANDLER(drive_attach_run);
 HANDLER(drive_detach_run);
 HANDLER(drive_inject_run);
+HANDLER(drive_smart_run);
+HANDLER(drive_log_run);
+HANDLER(drive_format_run);
+HANDLER(drive_locate_run);
 HANDLER(array_list_run);
 HANDLER(array_show_run);
 HANDLER(array_create_run);

@@ -18,6 +18,7 @@
 #include "control/monitor.h"
 #include "control/rpc.h"
 #include "control/sockets.h"
+#include "drivers/drivers.h"
 #include "memory/memory.h"
 #include "parity/parity.h"
 #include "reactor/reactor.h"
@@ -215,6 +216,19 @@ stop_server:
 	return error;
 }
 
+/* A host made of files, for tests: host/tree.h. */
+static void take_host_root(void)
+{
+	const char *root = getenv("BRAID_HOST_ROOT");
+	char sys[128], dev[128];
+
+	if (!root)
+		return;
+	snprintf(sys, sizeof(sys), "%s/sys", root);
+	snprintf(dev, sizeof(dev), "%s/dev", root);
+	vfio_roots(sys, dev);
+}
+
 static int run(const struct options *options, const sigset_t *signals, struct fail *fail)
 {
 	struct reactor_group *group;
@@ -273,6 +287,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "braidd: BRAID_MUTANT names no fault\n");
 		return EXIT_USAGE;
 	}
+	take_host_root();
 	if (!cpumask_count(&options.cores))
 		cpumask_add(&options.cores, 0);
 	/* Blocked before any thread starts; main takes them with sigwait(). */

@@ -180,7 +180,7 @@ static int take_path(
 		if (drive && !drive->dev)
 			drive_free(drive); /* the record of where it was */
 		options.block_bytes = superblock.block_bytes;
-		error = drive_add(daemon, path, &options, true, &drive, fail);
+		error = drive_add(daemon, path, &options, DRIVE_AGAIN, &drive, fail);
 		if (error)
 			return error;
 		import->attached[import->attached_count++] = drive;

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "control/jobs.h"
+#include "control/nvmes.h"
 #include "reactor/reactor.h"
 #include "volume/volume.h"
 
@@ -38,10 +39,29 @@ void daemon_init(
 	pthread_cond_init(&daemon->wake, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	list_init(&daemon->drives);
+	list_init(&daemon->nvmes);
 	list_init(&daemon->arrays);
 	list_init(&daemon->exports);
 	list_init(&daemon->jobs);
 	list_init(&daemon->sockets);
+}
+
+/* "0000:65:00.0" or "0000:65:00.0n1", or the serial number, of an NVMe drive. */
+static bool drive_is(const struct drive *drive, const char *typed)
+{
+	const char *address = drive->address;
+	size_t length = strlen(address);
+
+	if (!strcmp(drive->name, typed))
+		return true;
+	if (!length)
+		return false;
+	if (!strncmp(typed, address, length) && (!typed[length] || typed[length] == 'n')) {
+		const char *nsid = strrchr(drive->source, '/');
+
+		return !typed[length] || (nsid && !strcmp(nsid + 1, typed + length + 1));
+	}
+	return drive->nvme && !strcmp(drive->nvme->identity.serial, typed);
 }
 
 struct drive *drive_find(struct daemon *daemon, const char *name)
@@ -51,7 +71,7 @@ struct drive *drive_find(struct daemon *daemon, const char *name)
 	list_for_each (node, &daemon->drives) {
 		struct drive *drive = container_of(node, struct drive, link);
 
-		if (!strcmp(drive->name, name))
+		if (drive_is(drive, name))
 			return drive;
 	}
 	return NULL;
@@ -163,12 +183,22 @@ struct export *export_find(struct daemon *daemon, const char *name)
 	return NULL;
 }
 
+void drive_close(struct drive *drive)
+{
+	if (drive->dev)
+		blockdev_destroy(drive->dev);
+	drive->dev = drive->bottom = NULL;
+	if (drive->nvme)
+		nvmes_close(drive);
+	free(drive->superblock);
+	drive->superblock = NULL;
+	drive->damaged = false;
+}
+
 void drive_free(struct drive *drive)
 {
 	list_remove(&drive->link);
-	if (drive->dev)
-		blockdev_destroy(drive->dev);
-	free(drive->superblock);
+	drive_close(drive);
 	free(drive);
 }
 

@@ -30,16 +30,23 @@ enum { DRIVE_SOURCE_BYTES = 4096 };
 
 /* How a drive was attached; what attaches it again. */
 struct drive_options {
-	uint32_t block_bytes;
+	uint32_t block_bytes; /* 0: what suits the drive, 4096 where that goes */
 	bool injectable;
 	uint32_t delay_us, jitter_us;
 };
 
 struct drive {
 	char name[BLOCKDEV_NAME_BYTES];
-	char source[DRIVE_SOURCE_BYTES]; /* a path, ram:NAME:BYTES or null:NAME:BYTES */
+	/* A path, nvme:SERIAL/NSID, nvme+tcp://..., ram:NAME:BYTES or null:NAME:BYTES. */
+	char source[DRIVE_SOURCE_BYTES];
 	struct drive_options options;
-	struct blockdev *dev; /* NULL: it is not there, but remembered */
+	struct blockdev *dev;	 /* NULL: it is not there, but remembered */
+	struct blockdev *bottom; /* NVMe: below the layers */
+	struct nvme_entry *nvme; /* NVMe over PCIe: its controller */
+	char address[16];	 /* NVMe over PCIe: where it was last */
+	char identity[128];	 /* NVMe: of the namespace, the same wherever it is; "" */
+	uint32_t lba_bytes;	 /* NVMe: of the medium */
+	uint64_t retry_after_ns; /* dev is NULL: not before */
 	char driver[16];
 	char note[FAIL_TEXT_BYTES]; /* why direct I/O is not used, or why it is not there; "" */
 	char fingerprint[SUPERBLOCK_FINGERPRINT_BYTES];
@@ -140,13 +147,15 @@ struct daemon {
 	pthread_mutex_t lock;
 	struct reactor_group *group;
 	char run_dir[64];
-	struct list drives, arrays, exports, jobs;
+	struct list drives, nvmes, arrays, exports, jobs;
 	struct list sockets; /* control/sockets.h: empty but while the daemon starts */
 	unsigned last_job;
 	struct uuid host_id;
 	struct state state;
 	uint64_t assemble_wait_ns;
 	uint64_t searched_ns; /* when drives were last looked for elsewhere */
+	uint64_t nvme_searched_ns;
+	uint32_t nvme_picture; /* of what was plugged in then */
 	bool auto_rebuild;
 	/* The monitor. */
 	pthread_t monitor;
@@ -177,6 +186,8 @@ int exports_set_owners(struct daemon *daemon, struct array_entry *array, struct 
 uint64_t monotonic_ns(void);
 
 /* Frees one thing each; nothing uses it any more. */
+/* The drive is absent from then on. */
+void drive_close(struct drive *drive);
 void drive_free(struct drive *drive);
 /* Stops the array when it runs. */
 void array_free(struct array_entry *entry);

@@ -13,9 +13,13 @@
 
 #include "base/log.h"
 #include "control/drives.h"
+#include "control/nvmes.h"
 #include "control/probe.h"
 
 enum { WANTED_MAX = 256, FOLDERS_MAX = 64, ENTRIES_MAX = 4096 };
+
+/* Between two tries of a drive over the network, which may take seconds each. */
+static const uint64_t retry_ns = 15000000000;
 
 /* Once for each reason. */
 static void say_refused(struct drive *drive, const char *why)
@@ -25,27 +29,58 @@ static void say_refused(struct drive *drive, const char *why)
 	snprintf(drive->note, sizeof(drive->note), "%s", why);
 }
 
-bool drives_retry(struct daemon *daemon, bool locked_is_news)
+/* A path that is not there costs nothing to try, a drive that has to be looked for does. */
+static bool retry_due(const struct drive *drive, bool nvme_due)
+{
+	struct stat status;
+
+	if (drive->dev)
+		return false;
+	if (nvmes_source(drive->source))
+		return nvme_due;
+	if (drive->source[0] == '/')
+		return !stat(drive->source, &status);
+	return monotonic_ns() >= drive->retry_after_ns;
+}
+
+static bool any_nvme(struct daemon *daemon)
 {
 	struct list_node *node;
-	bool came = false;
+
+	list_for_each (node, &daemon->drives) {
+		const struct drive *drive = container_of(node, struct drive, link);
+
+		if (!drive->dev && nvmes_source(drive->source))
+			return true;
+	}
+	return false;
+}
+
+bool drives_retry(struct daemon *daemon, bool locked_is_news)
+{
+	bool came = false, nvme_due = any_nvme(daemon) && nvmes_search_due(daemon);
+	struct list_node *node;
 
 	list_for_each (node, &daemon->drives) {
 		struct drive *drive = container_of(node, struct drive, link);
 		struct fail fail = {0};
-		struct stat status;
 
-		if (drive->dev || (drive->source[0] == '/' && stat(drive->source, &status)))
+		if (!retry_due(drive, nvme_due))
 			continue;
-		drive->locked = drive_open(daemon, drive, true, &fail) == -EBUSY;
+		drive->locked = drive_open(daemon, drive, DRIVE_AGAIN, &fail) == -EBUSY &&
+				drive->source[0] == '/';
+		if (fail.error == EBUSY && nvmes_source(drive->source))
+			nvmes_search_soon(daemon);
 		if (fail.error) {
 			if (!drive->locked || locked_is_news)
 				say_refused(drive, fail.text);
+			drive->retry_after_ns = monotonic_ns() + retry_ns;
 			continue;
 		}
 		log_info("event=DriveAttached drive=%s source=%s", drive->name, drive->source);
 		came = true;
 	}
+	nvmes_release_unused(daemon);
 	return came;
 }
 
@@ -148,11 +183,11 @@ static bool take_found(struct daemon *daemon, const char *path, const struct sup
 	if (drive) {
 		strcpy(before, drive->source);
 		snprintf(drive->source, sizeof(drive->source), "%s", path);
-		error = drive_open(daemon, drive, true, &fail);
+		error = drive_open(daemon, drive, DRIVE_AGAIN, &fail);
 		if (error)
 			strcpy(drive->source, before);
 	} else {
-		error = drive_add(daemon, path, &options, true, &drive, &fail);
+		error = drive_add(daemon, path, &options, DRIVE_AGAIN, &drive, &fail);
 	}
 	if (error) {
 		log_warning("event=DriveRefused source=%s why=\"%s\"", path, fail.text);

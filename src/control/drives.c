@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control/drives.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,8 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "control/admission.h"
+#include "control/nvmes.h"
 #include "drivers/drivers.h"
 #include "reactor/reactor.h"
 
@@ -37,6 +40,13 @@ static int parse_memory(const char *source, char *name, uint64_t *bytes, struct 
 			"drive %s of %llu bytes is too small: give 1M or more", name,
 			(unsigned long long)*bytes);
 	return error;
+}
+
+void drive_plain_name(char *name)
+{
+	for (; *name; name++)
+		if (!isalnum((unsigned char)*name) && !strchr("._-", *name))
+			*name = '-';
 }
 
 /* One line of /sys about a block device, "" when there is none. */
@@ -79,32 +89,95 @@ static void read_place(struct drive *drive)
 			model[0] ? " " : "", serial);
 }
 
-static int open_bottom(struct drive *drive, struct fail *fail)
+/* What the URL names; the drive is called by the serial number of its target. */
+static int open_tcp(struct drive *drive, struct fail *fail)
 {
-	bool ram = !strncmp(drive->source, "ram:", 4), null = !strncmp(drive->source, "null:", 5);
-	uint32_t block_bytes = drive->options.block_bytes;
-	char note[FAIL_TEXT_BYTES] = "";
+	struct nvme_tcp_target target;
+	struct nvme_tcp_status status;
+	int error = nvme_tcp_parse(&target, drive->source, fail);
+
+	if (error)
+		return error;
+	if (drive->options.block_bytes)
+		target.block_bytes = drive->options.block_bytes;
+	error = nvme_tcp_create(&drive->dev, &target, fail);
+	if (error)
+		return error;
+	nvme_tcp_status(drive->dev, &status);
+	if (drive->identity[0] && strcmp(drive->identity, status.identity)) {
+		error = fail_set(fail, ENODEV,
+			"%s is now %s, and was %s: this is another drive; detach it here and "
+			"attach it anew",
+			drive->source, status.identity, drive->identity);
+		blockdev_destroy(drive->dev);
+		drive->dev = NULL;
+		return error;
+	}
+	snprintf(drive->identity, sizeof(drive->identity), "%s", status.identity);
+	snprintf(drive->name, sizeof(drive->name), "%s%sn%u", status.serial,
+		status.serial[0] ? "" : "tcp", target.nsid);
+	drive_plain_name(drive->name);
+	snprintf(drive->fingerprint, sizeof(drive->fingerprint), "%s %s", status.model,
+		status.serial);
+	drive->bottom = drive->dev;
+	drive->lba_bytes = status.lba_bytes;
+	return 0;
+}
+
+static int open_memory(struct drive *drive, bool ram, struct fail *fail)
+{
 	uint64_t bytes;
+	int error = parse_memory(drive->source, drive->name, &bytes, fail);
+
+	if (error)
+		return error;
+	return ram ? ram_create(&drive->dev, drive->name, bytes, drive->options.block_bytes, fail)
+		   : null_create(&drive->dev, drive->name, bytes, drive->options.block_bytes, fail);
+}
+
+static int open_path(struct drive *drive, bool wipe, bool *foreign, struct fail *fail)
+{
+	char note[FAIL_TEXT_BYTES] = "";
 	int error;
 
-	if (ram || null) {
-		error = parse_memory(drive->source, drive->name, &bytes, fail);
-		if (error)
-			return error;
-		drive->note[0] = '\0';
-		if (ram)
-			return ram_create(&drive->dev, drive->name, bytes, block_bytes, fail);
-		return null_create(&drive->dev, drive->name, bytes, block_bytes, fail);
-	}
 	if (drive->source[0] != '/')
 		return fail_set(fail, EINVAL, "the path '%s' must begin with a /", drive->source);
+	error = admission_path(drive->source, wipe, foreign, fail);
+	if (error)
+		return error;
 	snprintf(drive->name, sizeof(drive->name), "%.255s", strrchr(drive->source, '/') + 1);
-	error = uring_create(&drive->dev, drive->source, block_bytes, note, fail);
+	error = uring_create(&drive->dev, drive->source, drive->options.block_bytes, note, fail);
 	if (error)
 		return error;
 	snprintf(drive->note, sizeof(drive->note), "%s", note);
 	read_place(drive);
 	return 0;
+}
+
+static int open_bottom(struct daemon *daemon, struct drive *drive, bool wipe, struct fail *fail)
+{
+	const char *source = drive->source;
+	bool nvme = nvmes_source(source), tcp = !strncmp(source, "nvme+tcp://", 11),
+	     foreign = false;
+	bool ram = !strncmp(source, "ram:", 4), null = !strncmp(source, "null:", 5);
+	int error;
+
+	if (!nvme && !tcp && !drive->options.block_bytes)
+		drive->options.block_bytes = 4096;
+	if (nvme)
+		error = nvmes_open(daemon, drive, fail);
+	else if (tcp)
+		error = open_tcp(drive, fail);
+	else if (ram || null)
+		error = open_memory(drive, ram, fail);
+	else
+		error = open_path(drive, wipe, &foreign, fail);
+	if (error)
+		return error;
+	if (nvme || tcp || ram || null)
+		drive->note[0] = '\0';
+	drive->options.block_bytes = drive->dev->block_bytes;
+	return foreign ? admission_wipe(daemon, drive->dev, fail) : 0;
 }
 
 static int add_layers(struct drive *drive, struct fail *fail)
@@ -149,36 +222,56 @@ static int choose_name(struct daemon *daemon, struct drive *drive, bool rename, 
 	return 0;
 }
 
-int drive_open(struct daemon *daemon, struct drive *drive, bool rename, struct fail *fail)
+/* Of what no block device of the kernel's could tell before: drives over the network, and those
+ * that vfio-pci had already. */
+static int check_opened(struct daemon *daemon, struct drive *drive, bool wipe, struct fail *fail)
 {
+	struct fail found = {0};
+
+	if (!drive->bottom || drive->superblock || drive->damaged)
+		return 0;
+	if (!admission_opened(daemon, drive->dev, drive->lba_bytes, &found))
+		return 0;
+	if (wipe && found.error == EPERM)
+		return admission_wipe(daemon, drive->dev, fail);
+	*fail = found;
+	return -fail->error;
+}
+
+int drive_open(
+	struct daemon *daemon, struct drive *drive, enum drive_opening how, struct fail *fail)
+{
+	bool wipe = how == DRIVE_NEW_WIPED;
 	char name[BLOCKDEV_NAME_BYTES];
 	int error;
 
 	snprintf(name, sizeof(name), "%s", drive->name);
-	error = open_bottom(drive, fail);
+	error = open_bottom(daemon, drive, wipe, fail);
 	if (error)
-		goto keep_name;
+		goto close;
 	snprintf(drive->driver, sizeof(drive->driver), "%s", drive->dev->ops->driver);
-	error = choose_name(daemon, drive, rename, fail);
+	error = choose_name(daemon, drive, how == DRIVE_AGAIN, fail);
 	if (!error)
 		error = add_layers(drive, fail);
-	if (error) {
-		blockdev_destroy(drive->dev);
-		drive->dev = NULL;
-		goto keep_name;
-	}
+	if (error)
+		goto close;
 	snprintf(drive->dev->name, sizeof(drive->dev->name), "%s", drive->name);
 	drive_identify(daemon, drive);
-	return 0;
+	error = check_opened(daemon, drive, wipe, fail);
+	if (!error)
+		return 0;
 
-keep_name:
+close:
+	if (drive->nvme && how != DRIVE_AGAIN)
+		drive->nvme->give_back = true;
+	drive_close(drive);
 	if (name[0])
 		snprintf(drive->name, sizeof(drive->name), "%s", name);
 	return error;
 }
 
 int drive_add(struct daemon *daemon, const char *source, const struct drive_options *options,
-	bool rename, struct drive **created, struct fail *fail)
+	enum drive_opening how, struct drive **created, struct fail *fail)
 {
 	struct drive *drive = calloc(1, sizeof(*drive));
 	int error;
@@ -192,7 +285,7 @@ int drive_add(struct daemon *daemon, const char *source, const struct drive_opti
 	strcpy(drive->source, source);
 	drive->options = *options;
 	list_push_back(&daemon->drives, &drive->link);
-	error = drive_open(daemon, drive, rename, fail);
+	error = drive_open(daemon, drive, how, fail);
 	if (error) {
 		drive_free(drive);
 		return error;

@@ -5,12 +5,20 @@
 
 #include "control/daemon.h"
 
-/* Attaches drive->source with drive->options, adds the layers, reads its superblock. A name that is
- * taken is an error; with `rename`, another one is chosen. */
-int drive_open(struct daemon *daemon, struct drive *drive, bool rename, struct fail *fail);
+enum drive_opening {
+	DRIVE_AGAIN,	 /* it is remembered, or was found: another name when its own is taken */
+	DRIVE_NEW,	 /* a name that is taken is an error; nothing foreign may stand on it */
+	DRIVE_NEW_WIPED, /* what foreign stands on it goes */
+};
+
+/* Attaches drive->source with drive->options, adds the layers, reads its superblock. */
+int drive_open(
+	struct daemon *daemon, struct drive *drive, enum drive_opening how, struct fail *fail);
 /* The same for a new drive, which is then on the daemon's list. */
 int drive_add(struct daemon *daemon, const char *source, const struct drive_options *options,
-	bool rename, struct drive **drive, struct fail *fail);
+	enum drive_opening how, struct drive **drive, struct fail *fail);
+/* Makes what a drive says of itself a name that can be typed. */
+void drive_plain_name(char *name);
 
 /* Reads the superblock anew. */
 void drive_identify(struct daemon *daemon, struct drive *drive);

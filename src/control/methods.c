@@ -19,16 +19,33 @@ static const struct rpc_method methods[] = {
 	{"version.get", version_get, "the daemon's version and parity kernel", {{0}}},
 	{"status.get", status_get, "everything at once, for `braid status`", {{0}}},
 
-	{"drive.list", drive_list, "all drives", {{0}}},
-	{"drive.attach", drive_attach, "makes a file, a block device or memory a drive", {
-		STRING_("source", "a path, ram:NAME:BYTES or null:NAME:BYTES"),
-		INTEGER("block_bytes", "512 or 4096; 4096 when absent"),
+	{"drive.list", drive_list, "all drives", {
+		BOOLEAN("host", "also the host's disks that are no drives")}},
+	{"drive.attach", drive_attach, "makes an NVMe drive, a block device, a file or memory a drive", {
+		STRING_("source", "serial number, PCI address, path, nvme+tcp://..., ram: or null:NAME:BYTES"),
+		BOOLEAN("kernel", "an NVMe drive's path in /dev goes through the kernel's driver"),
+		INTEGER("block_bytes", "512 or 4096; 4096 when absent, where the drive can"),
 		BOOLEAN("injectable", "put a fault layer on top, for drive.inject"),
 		INTEGER("delay_us", "put a delay layer on top: microseconds per request"),
 		INTEGER("jitter_us", "of the delay layer: up to that much more, at random"),
-		BOOLEAN("wipe_signatures", "a member of an array becomes an empty drive")}},
-	{"drive.detach", drive_detach, "gives a drive back", {
+		BOOLEAN("wipe_signatures", "what the drive holds, of other software or of an array, goes")}},
+	{"drive.detach", drive_detach, "gives a drive back to the kernel", {
 		STRING_("name", "the drive")}},
+	{"drive.smart", drive_smart, "the health of an NVMe drive", {
+		STRING_("name", "the drive")}},
+	{"drive.log", drive_log, "a log page of an NVMe drive, in hexadecimal", {
+		STRING_("name", "the drive"),
+		INTEGER_("page", "its number, 1 to 255"),
+		INTEGER("bytes", "a multiple of 4; 512 when absent"),
+		INTEGER("nsid", "of a namespace; the controller's when absent")}},
+	{"drive.format", drive_format, "formats an NVMe drive that nobody uses: all its data is lost", {
+		STRING_("name", "the drive"),
+		INTEGER("lba_bytes", "of the new format; as it is when absent"),
+		STRING("erase", "none, user-data or crypto; none when absent"),
+		BOOLEAN("dry_run", "only check")}},
+	{"drive.locate", drive_locate, "switches the light of a drive's bay", {
+		STRING_("name", "the drive"),
+		BOOLEAN("off", "off again")}},
 	{"drive.inject", drive_inject, "makes an injectable drive misbehave; no rules: no more", {
 		STRING_("name", "the drive"),
 		OBJECTS_("rules", "{kind: error|torn|lost|flip, reads, writes, first, end, after, count}")}},

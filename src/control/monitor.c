@@ -14,6 +14,7 @@
 #include "control/drives.h"
 #include "control/jobs.h"
 #include "control/members.h"
+#include "control/nvmes.h"
 
 enum { TICK_MS = 1000, WAITING_TICK_MS = 500, TOLD_PERCENT = 20, LOCKED_POLL_US = 2000 };
 
@@ -45,8 +46,9 @@ static bool search_due(struct daemon *daemon)
 
 static void bring_back(struct daemon *daemon)
 {
-	bool came = drives_retry(daemon, true);
+	bool came = nvmes_watch(daemon);
 
+	came |= drives_retry(daemon, true);
 	if (search_due(daemon)) {
 		came |= drives_search(daemon);
 		daemon->searched_ns = monotonic_ns();

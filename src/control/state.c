@@ -36,11 +36,13 @@ static json_t *uuid_json(const struct uuid *uuid)
 
 static json_t *drive_state(const struct drive *drive)
 {
-	return json_pack("{s:s, s:s, s:i, s:b, s:i, s:i, s:b, s:o*, s:o*}", "name", drive->name,
-		"source", drive->source, "block_bytes", (int)drive->options.block_bytes,
-		"injectable", drive->options.injectable, "delay_us", (int)drive->options.delay_us,
-		"jitter_us", (int)drive->options.jitter_us, "spare", drive->is_spare, "array",
-		uuid_json(&drive->array_uuid), "member", uuid_json(&drive->member_uuid));
+	return json_pack("{s:s, s:s, s:i, s:b, s:i, s:i, s:b, s:o*, s:o*, s:s, s:s}", "name",
+		drive->name, "source", drive->source, "block_bytes",
+		(int)drive->options.block_bytes, "injectable", drive->options.injectable,
+		"delay_us", (int)drive->options.delay_us, "jitter_us",
+		(int)drive->options.jitter_us, "spare", drive->is_spare, "array",
+		uuid_json(&drive->array_uuid), "member", uuid_json(&drive->member_uuid), "address",
+		drive->address, "identity", drive->identity);
 }
 
 static json_t *mark_state(const struct sweep_mark *mark)
@@ -192,6 +194,8 @@ static void restore_drive(struct daemon *daemon, const json_t *row)
 		.jitter_us = (uint32_t)rpc_integer(row, "jitter_us", 0),
 	};
 	drive->is_spare = rpc_boolean(row, "spare");
+	snprintf(drive->address, sizeof(drive->address), "%s", rpc_string(row, "address", ""));
+	snprintf(drive->identity, sizeof(drive->identity), "%s", rpc_string(row, "identity", ""));
 	read_uuid(&drive->array_uuid, row, "array");
 	read_uuid(&drive->member_uuid, row, "member");
 	list_push_back(&daemon->drives, &drive->link);

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "base/bits.h"
+#include "memory/dma.h"
 
 enum { HUGE_BYTES = 2 << 20 };
 
@@ -42,15 +43,22 @@ int memory_start(unsigned reactors, size_t bytes, struct fail *fail)
 {
 	assert(reactors <= MEMORY_ARENAS_MAX);
 	for (unsigned i = 0; i < reactors; i++) {
+		int error = 0;
+
 		assert(!arenas[i]);
 		arenas[i] = arena_create(bytes);
-		if (!arenas[i]) {
-			memory_stop();
-			return fail_set(fail, ENOMEM,
+		if (!arenas[i])
+			error = fail_set(fail, ENOMEM,
 				"no memory for %zu MiB of I/O buffers on each of %u cores: give "
 				"fewer "
 				"cores, or less with --buffers",
 				bytes >> 20, reactors);
+		else
+			error = dma_register(arena_base(arenas[i]), arena_bytes(arenas[i]),
+				"the I/O buffers", fail);
+		if (error) {
+			memory_stop();
+			return error;
 		}
 	}
 	return 0;
@@ -59,8 +67,10 @@ int memory_start(unsigned reactors, size_t bytes, struct fail *fail)
 void memory_stop(void)
 {
 	for (unsigned i = 0; i < MEMORY_ARENAS_MAX; i++) {
-		if (arenas[i])
+		if (arenas[i]) {
+			dma_unregister(arena_base(arenas[i]));
 			arena_destroy(arenas[i]);
+		}
 		arenas[i] = NULL;
 	}
 }

@@ -2,8 +2,8 @@
 /*
  * Memory for I/O. Mappings come from huge pages when there are any. Each reactor has one arena,
  * reserved at start: every buffer that an operation needs while it runs is taken from the arena of
- * the reactor that runs it, so nothing is allocated per I/O and a driver can register the whole
- * arena with its device once.
+ * the reactor that runs it, so nothing is allocated per I/O. Whole arenas are registered for DMA
+ * (memory/dma.h), so that drives reach them.
  */
 #ifndef MEMORY_MEMORY_H
 #define MEMORY_MEMORY_H

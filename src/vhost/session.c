@@ -16,6 +16,7 @@
 #include "base/counter.h"
 #include "vhost/config.h"
 #include "vhost/message.h"
+#include "vhost/shared_memory.h"
 
 #define PROTOCOL_FEATURES                                                       \
 	(VHOST_PROTOCOL_MQ | VHOST_PROTOCOL_REPLY_ACK | VHOST_PROTOCOL_CONFIG | \
@@ -246,7 +247,7 @@ static int add_region(
 	int taken = *fd;
 
 	*fd = -1;
-	return guest_memory_add(memory, &region, taken, wire->file_offset, fail);
+	return shared_memory_add(memory, &region, taken, wire->file_offset, fail);
 }
 
 /* 74: the new table takes the place of the old one, whole or not at all. */
@@ -268,13 +269,13 @@ static int set_mem_table(struct session *session, struct message_in *message, st
 	for (unsigned i = 0; i < table->regions && !error; i++)
 		error = add_region(memory, &table->region[i], &message->fds[i], fail);
 	if (error) {
-		guest_memory_destroy(memory);
+		shared_memory_destroy(memory);
 		return error;
 	}
 	stop_all(session);
 	session->device.memory = memory;
 	if (old)
-		guest_memory_destroy(old);
+		shared_memory_destroy(old);
 	return apply_all(session, fail);
 }
 
@@ -307,7 +308,7 @@ static int rem_mem_reg(struct session *session, struct message_in *message, stru
 	if (!session->device.memory)
 		return fail_set(fail, ENOENT, "REM_MEM_REG without memory");
 	stop_all(session);
-	if (guest_memory_remove(session->device.memory, &region)) {
+	if (shared_memory_remove(session->device.memory, &region)) {
 		apply_all(session, NULL);
 		return fail_set(fail, ENOENT, "REM_MEM_REG of a region that is not there");
 	}
@@ -748,7 +749,7 @@ void session_destroy(struct session *session)
 	narrow_destroy(session->device.narrow);
 	inflight_region_unmap(session->device.region);
 	if (session->device.memory)
-		guest_memory_destroy(session->device.memory);
+		shared_memory_destroy(session->device.memory);
 	close(session->fd);
 	pthread_mutex_destroy(&session->lock);
 	free(session);

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <linux/magic.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,6 +14,7 @@
 
 #include "base/bits.h"
 #include "base/cleanup.h"
+#include "base/sigbus.h"
 
 enum { TABLES_MAX = 1024, PAGE_BYTES = 4096 };
 
@@ -223,19 +223,7 @@ static bool replace_region(const char *address)
 	return false;
 }
 
-static void handle_sigbus(int signal, siginfo_t *info, void *context)
-{
-	struct sigaction standard = {.sa_handler = SIG_DFL};
-
-	(void)context;
-	if (!replace_region(info->si_addr))
-		sigaction(signal, &standard,
-			NULL); /* not ours: the access is repeated, and ends us */
-}
-
 void guest_memory_guard(void)
 {
-	struct sigaction action = {.sa_sigaction = handle_sigbus, .sa_flags = SA_SIGINFO};
-
-	sigaction(SIGBUS, &action, NULL);
+	sigbus_own(replace_region);
 }

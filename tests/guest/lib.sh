@@ -151,17 +151,21 @@ qemu_accel() {
 	cat "$boot"
 }
 
-# Fetches the kernel (never installs it) and packs an initramfs that only mounts the host's root. Once per machine.
+# Fetches the kernel (never installs it) and packs an initramfs that only mounts the host's root. Once per machine. The
+# kernel's modules stay in $guest_cache/lib/modules/RELEASE: qemu_modules lists those that others need.
 qemu_prepare() {
-	[[ ! -e $guest_cache/initramfs ]] || return 0
+	[[ ! -e $guest_cache/initramfs || ! -d $guest_cache/lib/modules ]] || return 0
 	mkdir -p "$guest_cache" || return
 	(
 		set -e
 		flock 9
-		[[ ! -e $guest_cache/initramfs ]] || exit 0
+		[[ ! -e $guest_cache/initramfs || ! -d $guest_cache/lib/modules ]] || exit 0
 		cd "$(mktemp -d "$guest_cache/new.XXXXXX")"
 		trap 'rm -rf "$PWD"' EXIT
 		qemu_fetch_kernel
+		depmod -b . "$(ls lib/modules)"
+		rm -rf "$guest_cache/lib"
+		mv lib "$guest_cache"
 		qemu_pack_initramfs
 		mv vmlinux initramfs "$guest_cache"
 	) 9>"$guest_cache/lock" || { guest_say "no kernel for QEMU; see $guest_cache/fetch.log"; return 1; }
@@ -181,12 +185,16 @@ qemu_fetch_kernel() {
 		head -c "$(($(field 0x24c 4) - 4))" | lz4 -dc >vmlinux
 }
 
+# The files of these modules and of what they need, in the order in which they have to be loaded.
+qemu_modules() {
+	local release
+	release=$(ls "$guest_cache/lib/modules") || return
+	modprobe -d "$guest_cache" -S "$release" -a --show-depends "$@" | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++'
+}
+
 qemu_pack_initramfs() {
-	local release modules
-	release=$(cd lib/modules && echo *)
-	depmod -b . "$release"
-	mapfile -t modules < <(modprobe -d . -S "$release" -a --show-depends virtio_pci virtio_blk virtiofs |
-		sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++')
+	local modules
+	mapfile -t modules < <(qemu_modules virtio_pci virtio_blk virtiofs)
 	mkdir -p pack/root pack/proc
 	cp -t pack /bin/busybox "${modules[@]}"
 	# shellcheck disable=SC2016

@@ -219,7 +219,7 @@ bad_drives()
 	bad "drive name taken" 4 "drive 'r0' already" drive attach ram:r0:64M
 	bad "file that is not there" 3 "No such file" drive attach "$dir/nope"
 	bad "directory as a drive" 2 "neither a file" drive attach "$dir"
-	bad "PCI address" 2 "PCI address" drive attach 0000:65:00.0
+	bad "PCI address" 3 "no PCI device 0000:65:00.0" drive attach 0000:65:00.0
 	bad "memory without a size" 2 "ram:NAME:SIZE" drive attach ram:r9
 	bad "impossible block size" 2 "512 or 4096" drive attach ram:r9:64M --block-size 1000
 	bad "inject without --injectable" 2 "--injectable" drive inject r0 --error

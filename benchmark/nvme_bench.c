@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * nvme-bench: what the NVMe driver itself costs per 4 KiB read, in cycles, at several batches.
+ *
+ *	submit x batch, doorbell -> [the drive, not counted] -> poll: completions, done()
+ *
+ * The drive is the mock of the tests for everything but the reads, which are answered at once by a
+ * loop that does nothing else. Registers are ordinary memory here: on hardware a doorbell is an
+ * uncached write, which takes the CPU longer, twice per batch; and the completion entries come from
+ * a cache that is further away.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/log.h"
+#include "benchmark/clock.h"
+#include "drivers/nvme/queue.h"
+#include "memory/memory.h"
+#include "reactor/sim.h"
+#include "tests/mock_nvme/mock.h"
+
+enum { ROUNDS = 20001, BATCH_MAX = 128, ARENA_BYTES = 4 << 20, SPACE_BYTES = 4 << 20 };
+
+static struct blockdev_queue *queue;
+static struct nvme_queue *pair;
+static char *space;
+static struct io ios[BATCH_MAX];
+static struct iovec iovs[BATCH_MAX];
+static unsigned done;
+
+struct result {
+	uint64_t submit[ROUNDS], complete[ROUNDS];
+};
+
+static void io_done(struct io *io)
+{
+	done += !io->status;
+}
+
+/* Answers everything that the doorbell tells of. */
+static void answer(uint32_t *head, uint32_t *phase, uint32_t *tail)
+{
+	struct nvme_ring *ring = &pair->ring;
+
+	while (*head != ring->rung) {
+		const struct nvme_command *command = &ring->submission[*head];
+		volatile struct nvme_completion *entry = &ring->completion[*tail];
+
+		*head = (*head + 1) % ring->entries;
+		entry->dw0 = (le32){0};
+		entry->sq_head = le16_of((uint16_t)*head);
+		entry->sq_id = le16_of(pair->id);
+		entry->id = command->id;
+		entry->status = le16_of((uint16_t)*phase);
+		*tail = (*tail + 1) % ring->entries;
+		*phase ^= !*tail;
+	}
+}
+
+static unsigned batch_now;
+static struct result *result_now;
+
+static int run(void *argument)
+{
+	static uint32_t head, phase = 1, tail;
+	uint64_t start, middle, end;
+	unsigned place = 0;
+
+	(void)argument;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		for (unsigned i = 0; i < batch_now; i++) {
+			place = (place + 1) % (SPACE_BYTES / 4096);
+			iovs[i] = (struct iovec){space + (size_t)place * 4096, 4096};
+			ios[i] = (struct io){.kind = IO_READ,
+				.block = round % 1000,
+				.blocks = 1,
+				.iov = &iovs[i],
+				.iovs = 1,
+				.done = io_done};
+		}
+		done = 0;
+		start = clock_ticks();
+		for (unsigned i = 0; i < batch_now; i++)
+			io_submit(queue, &ios[i]);
+		pair->poller.poll(&pair->poller);
+		middle = clock_ticks();
+		answer(&head, &phase, &tail);
+		end = clock_ticks();
+		pair->poller.poll(&pair->poller);
+		result_now->complete[round] = clock_ticks() - end;
+		result_now->submit[round] = middle - start;
+		if (done != batch_now) {
+			fprintf(stderr, "nvme-bench: %u of %u reads succeeded\n", done, batch_now);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(uint64_t *ticks)
+{
+	qsort(ticks, ROUNDS, sizeof(*ticks), compare);
+	return (double)ticks[ROUNDS / 2];
+}
+
+static int measure(struct reactor *reactor)
+{
+	static const unsigned batches[] = {1, 8, 32, 128};
+	static struct result result;
+
+	clock_calibrate();
+	result_now = &result;
+	printf("%6s %14s %16s %12s %8s   (counter cycles per 4 KiB read, medians of %d)\n", "batch",
+		"submit", "complete", "together", "ns", ROUNDS);
+	for (unsigned i = 0; i < ARRAY_SIZE(batches); i++) {
+		double submit, complete, together;
+
+		batch_now = batches[i];
+		if (reactor_call(reactor, run, NULL))
+			return 1;
+		submit = median(result.submit) / batch_now;
+		complete = median(result.complete) / batch_now;
+		together = submit + complete;
+		printf("%6u %14.1f %16.1f %12.1f %8.1f\n", batch_now, submit, complete, together,
+			together * (double)clock_ticks_to_ns(1000000) / 1e6);
+	}
+	return 0;
+}
+
+int main(void)
+{
+	struct reactor_group *group = reactor_sim_create(1, 1);
+	struct nvme_options options = {.group = group};
+	struct fail fail = {0};
+	struct mock *mock;
+	struct nvme *nvme;
+	int status;
+
+	log_threshold(LOG_LEVEL_ERROR);
+	space = memory_map(SPACE_BYTES, NULL);
+	if (!space || memory_start(1, ARENA_BYTES, &fail) ||
+		dma_register(space, SPACE_BYTES, "the benchmark's buffers", &fail)) {
+		fprintf(stderr, "nvme-bench: no memory %s\n", fail.text);
+		return 1;
+	}
+	memset(space, 1, SPACE_BYTES);
+	mock = mock_create(NULL, true);
+	if (nvme_create(&nvme, &mock->bus, &options, false, &fail) ||
+		blockdev_open_queue(nvme_device(nvme, 0), reactor_at(group, 0), &queue, &fail)) {
+		fprintf(stderr, "nvme-bench: %s\n", fail.text);
+		return 1;
+	}
+	pair = nvme->queues[0];
+	status = measure(reactor_at(group, 0));
+	blockdev_close_queue(queue);
+	nvme_destroy(nvme);
+	mock_destroy(mock);
+	dma_unregister(space);
+	memory_stop();
+	reactor_sim_destroy(group);
+	return status;
+}

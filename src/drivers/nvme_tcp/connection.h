@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One TCP connection to a controller, as control threads use it: straight blocking code, one
+ * command at a time, every step bounded in time. The admin queue lives in one for good; the
+ * connection of an I/O queue is set up here and then handed to its reactor.
+ */
+#ifndef DRIVERS_NVME_TCP_CONNECTION_H
+#define DRIVERS_NVME_TCP_CONNECTION_H
+
+#include "drivers/drivers.h"
+#include "drivers/nvme_tcp/pdu.h"
+
+enum { CONNECTION_PEER_BYTES = 280, CONNECTION_PATIENCE_MS = 3000 };
+
+struct connection {
+	int fd;	       /* non-blocking; -1: none */
+	int cancel_fd; /* when it becomes readable every wait ends with -ECANCELED; -1: never */
+	unsigned patience_ms;		  /* of each step: to connect, to write, to get an answer */
+	char peer[CONNECTION_PEER_BYTES]; /* "HOST:PORT", for sentences */
+	struct pdu_digests digests;
+	uint32_t align_bytes;	/* of data that we send */
+	uint32_t h2c_bytes_max; /* of data in one H2CData */
+	uint16_t next_id;
+};
+
+struct exchange {
+	struct nvme_command command; /* id, flags and sgl are filled in */
+	const void *out;	     /* at most PDU_ADMIN_CAPSULE_BYTES, in the capsule */
+	uint32_t out_bytes;
+	void *in; /* all or nothing of it is filled by a command that succeeds */
+	uint32_t in_bytes;
+	struct nvme_completion completion;
+};
+
+/* Connects and agrees on digests. -ECONNREFUSED, -ETIMEDOUT, -EPROTO, ... with a sentence. */
+int connection_open(struct connection *connection, const struct nvme_tcp_path *path,
+	struct pdu_digests digests, struct fail *fail);
+/* Harmless when there is none. */
+void connection_close(struct connection *connection);
+
+/* Sends a command and awaits its completion. 0: it is there, whatever its status; otherwise the
+ * connection is of no more use. */
+int connection_exchange(
+	struct connection *connection, struct exchange *exchange, struct fail *fail);
+
+/* Milliseconds of CLOCK_MONOTONIC. */
+uint64_t connection_clock_ms(void);
+
+#endif

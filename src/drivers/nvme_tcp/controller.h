@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A controller behind its admin connection: Fabrics Connect, properties, identify, log pages, keep
+ * alive. Straight blocking code for one control thread at a time. Functions return 0 or -errno with
+ * a sentence; after any failure but that of one command (-EIO) the controller is of no more use.
+ */
+#ifndef DRIVERS_NVME_TCP_CONTROLLER_H
+#define DRIVERS_NVME_TCP_CONTROLLER_H
+
+#include "drivers/nvme_tcp/connection.h"
+
+enum { CONTROLLER_QUEUE_ENTRIES = 128, CONTROLLER_HOST_ID_BYTES = 16 };
+
+struct tcp_controller {
+	struct connection admin;
+	const struct nvme_tcp_target *target;
+	const struct nvme_tcp_path *path;
+	const char *nqn; /* of the subsystem, or the discovery name */
+	char host_nqn[NVME_TCP_NQN_BYTES];
+	uint8_t host_id[CONTROLLER_HOST_ID_BYTES];
+	uint16_t id;
+	uint64_t capabilities;	/* CAP */
+	unsigned queue_entries; /* of I/O queues */
+	unsigned queues;	/* I/O queues granted */
+};
+
+/* What a namespace is and how its controller wants to be spoken to. */
+struct facts {
+	char identity[NVME_IDENTITY_BYTES];
+	char serial[21], model[41], firmware[9];
+	uint64_t lbas;
+	unsigned lba_shift;
+	uint32_t transfer_bytes_max; /* of a command */
+	uint32_t capsule_bytes;	     /* of data in the capsule of an I/O command */
+	bool volatile_cache, can_discard, can_write_zeroes;
+	bool can_unmap_zeroes; /* deallocating WRITE ZEROES leaves zeros */
+	bool read_only;
+	uint32_t best_bytes; /* preferred write granularity; 0: none */
+};
+
+/* Connects the admin queue over `path` and makes the controller ready. cancel_fd as in struct
+ * connection. target and path stay the caller's and outlive the controller. */
+int tcp_controller_open(struct tcp_controller *controller, const struct nvme_tcp_target *target,
+	const struct nvme_tcp_path *path, const char *nqn, int cancel_fd, struct fail *fail);
+/* Asks for as many I/O queues as there can be reactors; sets `queues`. */
+int tcp_controller_ask_queues(struct tcp_controller *controller, struct fail *fail);
+/* A new connection, on which the I/O queue `id` (from 1) is connected. */
+int tcp_controller_open_queue(struct tcp_controller *controller, struct connection *connection,
+	unsigned id, struct fail *fail);
+int tcp_controller_keep_alive(struct tcp_controller *controller, struct fail *fail);
+/* Resets the controller: when this succeeds it has stopped to work on what it was told. */
+int tcp_controller_disable(struct tcp_controller *controller, struct fail *fail);
+void tcp_controller_close(struct tcp_controller *controller);
+
+/* These answer -EIO when the controller refuses; *status (may be NULL) says how. */
+int tcp_controller_identify(struct tcp_controller *controller, enum nvme_identify what,
+	uint32_t nsid, void *page, unsigned *status, struct fail *fail);
+struct log_piece {
+	enum nvme_log_page page;
+	uint64_t offset;
+	uint32_t bytes; /* multiple of 4 */
+};
+int tcp_controller_log(struct tcp_controller *controller, const struct log_piece *piece,
+	void *bytes, struct fail *fail);
+
+/* Learns all about target->nsid, and whether this path leads to it (ANA). */
+int tcp_controller_examine(
+	struct tcp_controller *controller, struct facts *facts, struct fail *fail);
+
+/* Who we are: nqn (NVME_TCP_NQN_BYTES) and id. The same as long as the machine has its files. */
+void host_identity(const struct nvme_tcp_target *target, char *nqn, uint8_t *id);
+
+#endif

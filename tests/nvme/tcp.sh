@@ -1,0 +1,221 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The NVMe/TCP initiator against Linux's own target, in a QEMU guest (tcp_target is its process 1): verified I/O with and
+# without digests, the target restarted, frozen and moved to its other port under load, and what it refuses.
+#
+# Usage: tests/nvme/tcp.sh [CHECK...]          Environment: BUILD, LOGS, see tests/lib.sh; QEMU_ACCEL, XDG_CACHE_HOME
+# Exit status: 0 all checks passed. About two minutes.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. tests/lib.sh
+. tests/guest/lib.sh
+
+work=$(mktemp -d /tmp/braid-tcp.XXXXXX)
+nqn=nqn.2014-08.org.example:kernel
+bench=$BUILD/braid-bench
+qemu_pid=
+clean() {
+	[[ ! $qemu_pid ]] || { kill -KILL "$qemu_pid" && wait "$qemu_pid"; } 2>/dev/null || :
+	cp "$work/console" "$LOGS/tcp-console.log" 2>/dev/null || :
+	rm -rf "$work"
+}
+trap clean EXIT
+trap 'exit 130' INT TERM
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# --- the guest --------------------------------------------------------------------------------------------------------
+
+pack() {
+	local files file
+	mkdir -p "$work/pack/modules" && cp /bin/busybox "$work/pack" && cp tests/nvme/tcp_target "$work/pack/init" || return
+	mapfile -t files < <(qemu_modules virtio_pci virtio_net brd nvmet nvmet-tcp)
+	((${#files[@]} >= 4)) || { echo "the guest's kernel has no NVMe/TCP target"; return 1; }
+	for file in "${files[@]}"; do
+		cp "$file" "$work/pack/modules" || return
+		case $file in
+		*/brd.ko*) echo "${file##*/} rd_nr=2 rd_size=131072" ;;
+		*) echo "${file##*/}" ;;
+		esac
+	done >"$work/pack/modules/order"
+	(cd "$work/pack" && find . | cpio --quiet -o -H newc) >"$work/pack.cpio"
+}
+
+boot() {
+	qemu_prepare && pack || return
+	mkfifo "$work/serial"
+	exec {serial}<>"$work/serial"
+	port=$(free_port) other=$(free_port)
+	qemu-system-x86_64 -machine q35 -accel "$(qemu_accel)" -cpu max -smp 1 -m 768M -nodefaults -display none -no-reboot \
+		-kernel "$guest_cache/vmlinux" -initrd "$work/pack.cpio" -append 'console=ttyS0 quiet panic=-1 rdinit=/init' \
+		-netdev "user,id=net,hostfwd=tcp:127.0.0.1:$port-:4420,hostfwd=tcp:127.0.0.1:$other-:4421" \
+		-device virtio-net-pci,netdev=net -serial stdio <"$work/serial" >"$work/console" 2>&1 &
+	qemu_pid=$!
+	await 'done boot' 60
+}
+
+# await LINE [SECONDS]: until the guest has said it.
+await() {
+	local now
+	for ((i = 0; i < 10 * ${2:-10}; i++)); do
+		now=$(grep -c "^$1" "$work/console" || :)
+		((now == 0)) || return 0
+		kill -0 "$qemu_pid" 2>/dev/null || break
+		sleep 0.1
+	done
+	echo "the guest does not say '$1'; its console:"
+	tail -n 5 "$work/console"
+	return 1
+}
+
+# tell COMMAND ARGUMENT: and wait until it is done.
+tell() {
+	local before now
+	before=$(grep -c "^done $1 $2" "$work/console" || :)
+	echo "$1 $2" >&"$serial"
+	for ((i = 0; i < 150; i++)); do
+		now=$(grep -c "^done $1 $2" "$work/console" || :)
+		((now == before)) || return 0
+		! grep -q "^failed $1 $2" "$work/console" || break
+		sleep 0.1
+	done
+	echo "the guest did not do '$1 $2':"
+	tail -n 5 "$work/console"
+	return 1
+}
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+# drive [OPTION...]: its address, with options.
+drive() {
+	local IFS='&'
+	echo "nvme+tcp://127.0.0.1:$port/$nqn${1:+?$*}"
+}
+
+# load ADDRESS SECONDS [OPTION...]: reads and writes, all reads checked.
+load() {
+	"$bench" raw --drives "$1" --target members --pattern randrw --read-percent 50 --block-size 4K --depth 16 --span 32M \
+		--verify mixed --flush-every 64 --time "$2" "${@:3}"
+}
+
+# under_load ADDRESS SECONDS COMMAND...: the command runs while the load does; neither may fail.
+under_load() {
+	local bench_pid
+	load "$1" "$2" &
+	bench_pid=$!
+	sleep 3
+	"${@:3}" || { kill "$bench_pid"; return 1; }
+	kill -0 "$bench_pid" || { echo "the load had ended before"; return 1; }
+	wait "$bench_pid"
+}
+
+restart() {
+	for ((round = 0; round < 3; round++)); do
+		tell down 4420 && sleep 1 && tell up 4420 && sleep 2 || return
+	done
+}
+
+# Longer than the initiator waits for an answer.
+freeze() {
+	kill -STOP "$qemu_pid" && sleep 10
+	kill -CONT "$qemu_pid" && sleep 2
+}
+
+fail_over() {
+	tell down 4420 && sleep 3 && tell up 4420 && tell down 4421 && sleep 3 && tell up 4421
+}
+
+large() {
+	"$bench" raw --drives "$(drive)" --target members --pattern write --block-size 1M --depth 4 --span 64M --bytes 64M \
+		--verify fill &&
+		"$bench" raw --drives "$(drive nsid=3 hdgst=1 ddgst=1)" --target members --pattern randrw --block-size 256K --depth 8 \
+			--span 8M --time 4 --verify mixed
+}
+
+# refused SENTENCE ADDRESS
+refused() {
+	local said
+	if said=$(load "$2" 1 2>&1); then
+		echo "$2 was not refused"
+		return 1
+	fi
+	echo "$said"
+	[[ $said == *"$1"* ]]
+}
+
+refusals() {
+	refused "there is no subsystem nqn.nobody" "nvme+tcp://127.0.0.1:$port/nqn.nobody" &&
+		refused "there is no namespace 2 in $nqn" "$(drive nsid=2)" && refused 'it has 1, 3' "$(drive nsid=9)" &&
+		refused 'refuses connections' "nvme+tcp://127.0.0.1:1/$nqn"
+}
+
+authentication() {
+	tell authenticate DHHC-1:00:ia6zGodOr4SEG0Zzaw398rpY0wqipUWj4jWjUh4HWUz6aQ2n: || {
+		echo "this kernel's target knows no authentication: not tested"
+		return 0
+	}
+	refused 'demands authentication' "$(drive hostnqn=nqn.locked)"
+}
+
+# Another namespace in its place is not written to.
+impostor() {
+	local bench_pid status=0
+	load "$(drive hold=3)" 12 >"$work/impostor" 2>&1 &
+	bench_pid=$!
+	sleep 3
+	tell down 4420 && tell stranger on && tell up 4420 || return
+	wait "$bench_pid" || status=$?
+	tell down 4420 && tell stranger off && tell up 4420 || return
+	cat "$work/impostor"
+	((status != 0)) && grep -qi 'no such device' "$work/impostor"
+}
+
+# The drive manager's part: attached by its URL, an array over it, remembered over a restart.
+managed() {
+	local status=0
+	truncate -s 64M "$work/beside"
+	engine_start "$work/run" || return
+	managed_checks || status=1
+	engine_stop || status=1
+	return "$status"
+}
+
+managed_checks() {
+	local url name
+	url=$(drive hdgst=1) && braid drive attach "$url" "$work/beside" && braid drive list --attached -o wide || return
+	name=$(braid drive list --attached -H --columns name,driver | awk '$2 == "nvme_tcp" || $2 == "nvme-tcp" { print $1 }')
+	[[ $name ]] && braid array create far --level 1 --drives "$name" beside --yes && braid vhost create far &&
+		"$bench" vhost "$work/run/vhost/far.sock" --span 16M --verify fill --pattern write --block-size 128K --bytes 16M || return
+	engine_stop && engine_restart && braid status far | grep 'state: OPTIMAL' &&
+		"$bench" vhost "$work/run/vhost/far.sock" --span 16M --verify check --pattern read --block-size 64K --bytes 16M &&
+		braid drive show "$name" | grep 'state: live' && ! braid drive attach "$url" && ! braid drive detach "$name" || return
+	braid vhost delete far && braid array delete far --yes && braid drive detach "$name" beside
+}
+
+# --- all of them, or those that are named -----------------------------------------------------------------------------
+
+checks=(verified digests large allocations restart freeze fail-over impostor refusals authentication managed)
+check() {
+	case $1 in
+	verified) try tcp-verified load "$(drive)" 5 ;;
+	digests) try tcp-digests load "$(drive hdgst=1 ddgst=1)" 5 ;;
+	large) try tcp-large large ;;
+	allocations) try tcp-allocations load "$(drive)" 3 --count-allocations ;;
+	restart) try tcp-restart under_load "$(drive hdgst=1 ddgst=1)" 16 restart ;;
+	freeze) try tcp-freeze under_load "$(drive)" 18 freeze ;;
+	fail-over) try tcp-fail-over under_load "$(drive "path=127.0.0.1:$other")" 14 fail_over ;;
+	impostor) try tcp-impostor impostor ;;
+	refusals) try tcp-refusals refusals ;;
+	authentication) try tcp-authentication authentication ;;
+	managed) try tcp-managed managed ;;
+	*) echo "tests/nvme/tcp.sh: there is no check '$1'; there are: ${checks[*]}" >&2; return 2 ;;
+	esac
+}
+
+(($# > 0)) || set -- "${checks[@]}"
+try tcp-boot boot
+for name in "$@"; do
+	((failed > 0 && passed == 0)) || check "$name"
+done
+tally

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside the mock target: a connection, served by a thread of its own. */
+#ifndef TESTS_UNIT_NVME_TCP_MOCK_PEER_H
+#define TESTS_UNIT_NVME_TCP_MOCK_PEER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/random.h"
+#include "drivers/nvme_tcp/pdu.h"
+#include "nvme_tcp_mock.h"
+
+enum { MOCK_PEERS_MAX = 4096, MOCK_COMMANDS = 256 };
+
+/* A command that waits for its data, or for its answer to leave. */
+struct pending {
+	struct nvme_command command;
+	bool used, held;
+	enum mock_fault fault;
+	uint32_t bytes, have, granted; /* of data */
+	uint64_t offset;
+	struct nvme_dsm_range range; /* of a discard */
+};
+
+struct peer {
+	struct mock *mock;
+	pthread_t thread;
+	int fd;
+	unsigned queue; /* 0: admin */
+	bool connected;
+	struct pdu_digests digests;
+	struct random random;
+	unsigned held, flying; /* answers held; commands that are not answered */
+	bool old;	       /* MOCK_ANSWER_OLD is due */
+	uint16_t old_id;
+	struct pending pending[MOCK_COMMANDS];
+};
+
+struct mock {
+	struct mock_config config;
+	char *content;
+	int fd;
+	uint16_t port;
+	pthread_t thread;
+	atomic_bool stop, frozen;
+	pthread_mutex_t mutex; /* for what follows, and the content */
+	struct peer *peer[MOCK_PEERS_MAX];
+	unsigned peers;
+	uint32_t cc;
+	enum mock_fault fault;
+	bool fault_writes;
+	unsigned fault_after, fault_count;
+	struct mock_counts counts;
+	char complaint[64];
+};
+
+union peer_pdu {
+	struct pdu_header header;
+	struct pdu_command command;
+	struct pdu_data data;
+	char bytes[PDU_HEAD_BYTES_MAX];
+};
+
+/* These return false when the connection is to be cut. */
+bool peer_send(struct peer *peer, const void *bytes, size_t count);
+bool peer_receive(struct peer *peer, void *bytes, size_t count);
+bool peer_admin(struct peer *peer, const struct nvme_command *command, uint32_t data_bytes);
+bool peer_io(struct peer *peer, const struct nvme_command *command, uint32_t data_bytes);
+bool peer_take_data(struct peer *peer, const struct pdu_data *pdu, uint32_t data_bytes);
+/* One held answer leaves. */
+bool peer_release(struct peer *peer);
+
+void peer_complain(struct peer *peer, const char *what);
+enum mock_fault peer_fault(struct peer *peer, bool write);
+
+/* One PDU to the initiator; `bent` bends it. */
+bool peer_answer(
+	struct peer *peer, uint16_t id, unsigned status, uint64_t result, enum mock_fault bent);
+struct piece {
+	uint16_t id;
+	uint32_t offset, bytes;
+	const char *data;
+	bool last;
+};
+bool peer_send_data(struct peer *peer, const struct piece *piece, enum mock_fault bent);
+bool peer_grant(struct peer *peer, const struct piece *piece, enum mock_fault bent);
+/* Reads data with their digest into memory. */
+bool peer_receive_data(struct peer *peer, void *data, uint32_t bytes);
+
+#endif
