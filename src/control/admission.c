@@ -103,12 +103,13 @@ static int judge(const char *name, const char *signature, bool in_use, bool wipe
 	if (wipe || !signature[0])
 		return 0;
 	return fail_set(fail, EPERM,
-		"%s holds a %s that is not braid's: --wipe-signatures takes the drive, and what it "
+		"%s holds what is not braid's, %s: --wipe-signatures takes the drive, and what it "
 		"holds is lost",
 		name, signature);
 }
 
-/* braid's own members have a partition table, and may hold a guest's file system at any place. */
+/* braid's own members have a partition table, which may be one for blocks of another size. What else
+ * is found on them was written by somebody who did not know that they are members. */
 static bool is_member(const char *path)
 {
 	struct superblock superblock;
@@ -125,9 +126,10 @@ static int check_signature(
 	bool in_use;
 	int error;
 
-	if (fd < 0 || is_member(path))
+	if (fd < 0)
 		return 0; /* whoever opens it for writing will say why that does not go */
-	error = host_signature(fd, 0, uuid_print(&gpt_type, own_type), text, &in_use, fail);
+	uuid_print(&gpt_type, own_type);
+	error = host_signature(fd, 0, is_member(path) ? "" : own_type, text, &in_use, fail);
 	if (error)
 		return fail_prefix(fail, "%s", name);
 	*foreign |= text[0] != '\0';
@@ -247,9 +249,10 @@ static int copy_ends(struct blockdev_queue *queue, const struct ends *ends, char
 	return fd;
 }
 
-int admission_opened(
-	struct daemon *daemon, struct blockdev *dev, uint32_t lba_bytes, struct fail *fail)
+int admission_opened(struct daemon *daemon, const struct drive *drive, struct fail *fail)
 {
+	bool member = drive->superblock || drive->damaged;
+	struct blockdev *dev = drive->dev;
 	char text[HOST_SIGNATURE_BYTES], own_type[UUID_TEXT_BYTES], *memory;
 	struct ends ends = ends_of(dev);
 	struct blockdev_queue *queue;
@@ -266,7 +269,8 @@ int admission_opened(
 	if (fd < 0)
 		return fail_set(fail, EIO,
 			"drive %s cannot be read for the signatures of other software", dev->name);
-	error = host_signature(fd, lba_bytes, uuid_print(&gpt_type, own_type), text, &in_use, fail);
+	uuid_print(&gpt_type, own_type);
+	error = host_signature(fd, drive->lba_bytes, member ? "" : own_type, text, &in_use, fail);
 	close(fd);
 	return error ? error : judge(dev->name, text, in_use, false, fail);
 }

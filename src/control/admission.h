@@ -28,10 +28,8 @@ int admission_place(const char *typed, bool kernel, struct place *place, struct 
 int admission_path(const char *path, bool wipe, bool *foreign, struct fail *fail);
 /* An NVMe controller, which goes with all its namespaces. */
 int admission_pci(const char *address, bool wipe, bool *foreign, struct fail *fail);
-/* What an open drive says, for those that the kernel has no block device for. lba_bytes: of the
- * medium. */
-int admission_opened(
-	struct daemon *daemon, struct blockdev *dev, uint32_t lba_bytes, struct fail *fail);
+/* What an open drive says, for those that the kernel has no block device for. */
+int admission_opened(struct daemon *daemon, const struct drive *drive, struct fail *fail);
 
 /* What stands on a disk that nobody uses, into text (HOST_USE_BYTES): also braid's own. */
 void admission_describe(const char *path, char *text);

@@ -228,9 +228,7 @@ static int check_opened(struct daemon *daemon, struct drive *drive, bool wipe, s
 {
 	struct fail found = {0};
 
-	if (!drive->bottom || drive->superblock || drive->damaged)
-		return 0;
-	if (!admission_opened(daemon, drive->dev, drive->lba_bytes, &found))
+	if (!drive->bottom || !admission_opened(daemon, drive, &found))
 		return 0;
 	if (wipe && found.error == EPERM)
 		return admission_wipe(daemon, drive->dev, fail);

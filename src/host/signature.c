@@ -50,7 +50,11 @@ static bool is_own(blkid_probe probe, const char *own_type)
 	blkid_partlist list;
 	int count;
 
-	if (!own_type || value_of(probe, "TYPE")[0] || strcmp(value_of(probe, "PTTYPE"), "gpt"))
+	if (!own_type || value_of(probe, "TYPE")[0])
+		return false;
+	if (!own_type[0])
+		return true;
+	if (strcmp(value_of(probe, "PTTYPE"), "gpt"))
 		return false;
 	list = blkid_probe_get_partitions(probe);
 	count = list ? blkid_partlist_numof_partitions(list) : 0;

@@ -220,6 +220,15 @@ unmap:
 	return error;
 }
 
+/* Whether a row, the one at index or the one before it, has all of it. */
+static bool is_covered(unsigned index, struct row row)
+{
+	if (index < row_count && rows[index].start == row.start)
+		return rows[index].bytes >= row.bytes;
+	return index && row.start - rows[index - 1].start < rows[index - 1].bytes &&
+	       row.bytes <= rows[index - 1].bytes - (row.start - rows[index - 1].start);
+}
+
 int dma_register(void *address, size_t bytes, const char *what, struct fail *fail)
 {
 	struct row row = {.start = (uintptr_t)address, .bytes = bytes};
@@ -228,6 +237,8 @@ int dma_register(void *address, size_t bytes, const char *what, struct fail *fai
 	int error;
 
 	assert(bytes && row.start % MEMORY_PAGE_BYTES == 0 && bytes % MEMORY_PAGE_BYTES == 0);
+	if (is_covered(index, row))
+		return 0;
 	assert(index == row_count || rows[index].start - row.start >= bytes);
 	assert(!index || row.start - rows[index - 1].start >= rows[index - 1].bytes);
 	if (row_count == DMA_REGIONS_MAX)

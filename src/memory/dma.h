@@ -42,7 +42,8 @@ struct dma_listener {
 	struct list_node link;
 };
 
-/* Control threads. address and bytes: multiples of a page; not registered yet. `what` is for people
+/* Control threads. address and bytes: multiples of a page; not registered yet, or all of it in one
+ * region, whereupon nothing is done. `what` is for people
  * ("the I/O buffers", "memory of guest ...") and is copied. All or nothing. */
 int dma_register(void *address, size_t bytes, const char *what, struct fail *fail);
 /* Nothing when it is not registered. */

@@ -6,15 +6,15 @@
 #include <sys/mman.h>
 
 #include "base/bits.h"
+#include "base/log.h"
 #include "memory/dma.h"
 
 enum { HUGE_BYTES = 2 << 20 };
 
 static struct arena *arenas[MEMORY_ARENAS_MAX];
 
-void *memory_map(size_t bytes, bool *huge)
+static void *map_pages(size_t rounded, bool *huge)
 {
-	size_t rounded = align_up(bytes, HUGE_BYTES);
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 	void *memory = mmap(
 		NULL, rounded, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB | MAP_POPULATE, -1, 0);
@@ -34,8 +34,22 @@ void *memory_map(size_t bytes, bool *huge)
 	return memory;
 }
 
+void *memory_map(size_t bytes, bool *huge)
+{
+	size_t rounded = align_up(bytes, HUGE_BYTES);
+	void *memory = map_pages(rounded, huge);
+	struct fail fail = {0};
+
+	if (memory && dma_register(memory, rounded, "I/O memory", &fail))
+		log_warning(
+			"event=memory.dma reason=\"%s\" effect=\"drives reach it through copies\"",
+			fail.text);
+	return memory;
+}
+
 void memory_unmap(void *memory, size_t bytes)
 {
+	dma_unregister(memory);
 	munmap(memory, align_up(bytes, HUGE_BYTES));
 }
 

@@ -2,8 +2,8 @@
 /*
  * Memory for I/O. Mappings come from huge pages when there are any. Each reactor has one arena,
  * reserved at start: every buffer that an operation needs while it runs is taken from the arena of
- * the reactor that runs it, so nothing is allocated per I/O. Whole arenas are registered for DMA
- * (memory/dma.h), so that drives reach them.
+ * the reactor that runs it, so nothing is allocated per I/O. All of it is registered for DMA
+ * (memory/dma.h), so that drives reach it.
  */
 #ifndef MEMORY_MEMORY_H
 #define MEMORY_MEMORY_H
@@ -15,9 +15,9 @@
 
 enum { MEMORY_PAGE_BYTES = 4096, MEMORY_ARENAS_MAX = 64 };
 
-/* Anonymous zeroed memory, at least page-aligned; NULL when there is none. *huge (may be NULL):
- * whether it is in reserved huge pages. bytes is rounded up to what the mapping needs; pass the
- * same number to memory_unmap(). */
+/* Anonymous zeroed memory for I/O, at least page-aligned, and registered for DMA as far as drives
+ * can map it; NULL when there is none. *huge (may be NULL): whether it is in reserved huge pages.
+ * bytes is rounded up to what the mapping needs; pass the same number to memory_unmap(). */
 void *memory_map(size_t bytes, bool *huge);
 void memory_unmap(void *memory, size_t bytes);
 

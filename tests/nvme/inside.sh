@@ -112,13 +112,15 @@ refusals() {
 
 # A daemon that is not root has no right to take a drive from its driver.
 not_root() {
-	local status=0
+	local status=0 user
 	mkdir -p /run/user && chown 65534 /run/user
-	setpriv --reuid 65534 --regid 65534 --clear-groups braidd --run-dir /run/user --state-dir /run/user/state --cores 0 >/run/user/log 2>&1 &
+	setpriv --reuid 65534 --regid 65534 --clear-groups braidd --run-dir /run/user --state-dir /run/user/state --cores 0 \
+		>/run/user/log 2>&1 &
+	user=$!
 	within 10 test -S /run/user/rpc.sock || { cat /run/user/log; return 1; }
 	refused 5 'root|permission|right' braid --socket /run/user/rpc.sock drive attach SER0 || status=1
-	kill %1
-	wait %1
+	kill "$user"
+	wait "$user"
 	return "$status"
 }
 

@@ -127,7 +127,7 @@ globs() {
 files() {
 	truncate -s 64M "$dir"/f{0,1,2}
 	mke2fs -q -t ext4 -L keep "$dir/f0" && mkswap "$dir/f1" >/dev/null || return
-	refused 5 'f0 holds a ext4 file system "keep"' drive attach "$dir/f0" && refused 5 'swap space' drive attach "$dir/f1" || return
+	refused 5 'f0 holds what is not braid.s, ext4 file system "keep"' drive attach "$dir/f0" && refused 5 'swap space' drive attach "$dir/f1" || return
 	put /sys/class/block/loop3/loop/backing_file "$dir/f2"
 	refused 4 'f2 is in use: the loop device loop3' drive attach "$dir/f2" || return
 	rm -r "$host/sys/class/block/loop3"
@@ -141,9 +141,14 @@ members() {
 	truncate -s 64M "$dir"/m{0,1,2}
 	says '^m0' drive attach "$dir"/m{0,1,2} && braid array create m --level 5 --drives m0 m1 m2 --yes || return
 	engine_stop && engine_restart && says 'array m' drive list || return
+	# Somebody has made a file system on one meanwhile: it is no member any more, whatever its superblock says.
+	engine_stop && mkdir "$dir/kept" && cp --sparse=always "$dir/m2" "$dir/kept" && mke2fs -q -t ext4 -F "$dir/m2" && engine_restart --assemble-wait 0 &&
+		says 'm2 holds what is not braid.s, ext4' drive show m2 && engine_stop && mv "$dir/kept/m2" "$dir/m2" && engine_restart &&
+		braid status m || return
+	braid array readd m m2 && braid job wait && says OPTIMAL status m || return
 	braid array delete m --yes && braid drive detach m0 m1 m2 && says '^m0' drive attach "$dir"/m{0,1,2} || return
 	engine_stop && mke2fs -q -t ext4 -F "$dir/m1" && engine_restart && says '^m1 .*absent' drive list &&
-		says 'm1 holds a ext4' drive show m1 && braid drive detach m0 m1 m2
+		says 'm1 holds what is not braid.s, ext4' drive show m1 && braid drive detach m0 m1 m2
 }
 
 care() {

@@ -347,6 +347,37 @@ static void test_guest_memory(void **state)
 	free(book);
 }
 
+/* Memory for I/O is registered as it is made; when that is impossible it is memory all the same,
+ * but an arena has to be reached. */
+static void test_memory(void **state)
+{
+	struct book *book = book_create(0, (1ull << 39) - 1);
+	struct fail fail = {0};
+	struct dma_cache cache = {0};
+	uint64_t iova = 0;
+	char *first, *second;
+
+	(void)state;
+	assert_int_equal(dma_listen(&book->listener, NULL), 0);
+	first = memory_map(5000, NULL);
+	assert_int_equal(book->count, 1);
+	iova_of(first + 4999);
+	must_register(first, 2 * PAGE); /* known already */
+	must_register(first + PAGE, PAGE);
+	assert_int_equal(book->count, 1);
+	book->fail_after = 1;
+	second = memory_map(5000, NULL);
+	assert_non_null(second);
+	assert_int_equal(dma_find(&cache, second, 1, &iova), 0);
+	assert_int_equal(memory_start(1, 1 << 20, &fail), -ENOMEM);
+	assert_string_equal(fail.text, "no room for the I/O buffers");
+	memory_unmap(second, 5000);
+	memory_unmap(first, 5000);
+	assert_int_equal(book->count, 0);
+	dma_ignore(&book->listener, true);
+	free(book);
+}
+
 static void test_arenas(void **state)
 {
 	struct book *book = book_create(0, (1ull << 39) - 1);
@@ -355,7 +386,7 @@ static void test_arenas(void **state)
 	assert_int_equal(dma_listen(&book->listener, NULL), 0);
 	assert_int_equal(memory_start(2, 4 << 20, NULL), 0);
 	assert_int_equal(book->count, 2);
-	assert_string_equal(book->last_what, "the I/O buffers");
+	assert_string_equal(book->last_what, "I/O memory");
 	iova_of(arena_base(memory_arena(1)));
 	memory_stop();
 	assert_int_equal(book->count, 0);
@@ -374,6 +405,7 @@ int main(void)
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_concurrent),
 		cmocka_unit_test(test_guest_memory),
+		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_arenas),
 	};
 
