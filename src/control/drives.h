@@ -6,7 +6,7 @@
 #include "control/daemon.h"
 
 enum drive_opening {
-	DRIVE_AGAIN, /* it is remembered, or was found: another name when its own is taken */
+	DRIVE_AGAIN,	 /* it is remembered, or was found: another name when its own is taken */
 	DRIVE_NEW,	 /* a name that is taken is an error; nothing foreign may stand on it */
 	DRIVE_NEW_WIPED, /* what foreign stands on it goes */
 };
