@@ -19,8 +19,8 @@ enum {
 
 /* What stands on the open file or block device into text (HOST_SIGNATURE_BYTES), "" for nothing.
  * lba_bytes: of the disk; partition tables depend on it; 0: ask the device. own_type: a GPT with
- * only partitions of that type is nothing; "": no partition table is anything. *in_use: it belongs to a ZFS pool that is imported. 0 or
- * -errno with a sentence. */
+ * only partitions of that type is nothing; "": no partition table is anything. *in_use: it belongs
+ * to a ZFS pool that is imported. 0 or -errno with a sentence. */
 int host_signature(int fd, uint32_t lba_bytes, const char *own_type, char *text, bool *in_use,
 	struct fail *fail);
 

@@ -89,7 +89,7 @@ machine_drives() {
 }
 
 machine_boot() {
-	machine_work=$1 machine_options=() machine_number=0
+	machine_work=$1 machine_options=() machine_number=0 machine_part=
 	shift
 	local accel
 	qemu_prepare && accel=$(qemu_accel) && machine_pack "$machine_work/pack" "$@" || return
@@ -110,10 +110,12 @@ machine_boot() {
 	machine_qmp '{"execute":"qmp_capabilities"}'
 }
 
+# What has come of a line when the time is up is kept for the next call.
 machine_line() {
 	local wait=${1:-5}
-	IFS= read -r -t "$wait" -u "$machine_out" line || return
-	line=${line%$'\r'}
+	IFS= read -r -t "$wait" -u "$machine_out" line || { machine_part+=$line; return 1; }
+	line=$machine_part${line%$'\r'}
+	machine_part=
 	printf '%s\n' "$line" >>"$machine_work/log"
 }
 
