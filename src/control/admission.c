@@ -108,8 +108,8 @@ static int judge(const char *name, const char *signature, bool in_use, bool wipe
 		name, signature);
 }
 
-/* braid's own members have a partition table, which may be one for blocks of another size. What else
- * is found on them was written by somebody who did not know that they are members. */
+/* braid's own members have a partition table, which may be one for blocks of another size. What
+ * else is found on them was written by somebody who did not know that they are members. */
 static bool is_member(const char *path)
 {
 	struct superblock superblock;
