@@ -11,7 +11,9 @@
 #include "memory/memory.h"
 #include "raid/internal.h"
 
-enum { SHORT_RING_UNITS = 64 };
+/* HOT_UNITS: how much of a lane is used where the members are memory, so that it stays in a cache.
+ */
+enum { SHORT_RING_UNITS = 64, HOT_UNITS = 24 };
 
 static uint64_t window_bytes(const struct shard *shard)
 {
@@ -347,17 +349,25 @@ static void batch_write(struct shard *shard, struct log_batch *batch)
 		batch->pending++;
 		write_part(shard, &batch->parts[i]);
 	}
+	log->prompt = batch->pending == 1;
 	batch_put(batch);
 }
 
 /* --- checkpoints ----------------------------------------------------------------------------- */
 
+/* Members that answer at once are memory: the header of a lane costs them next to nothing, and the
+ * copies into the lane less if the same room is used again soon. */
 static bool want_checkpoint(const struct shard *shard)
 {
-	if (shard->log.gathering && !rings_have_room(shard, shard->log.gathering))
+	const struct shard_log *log = &shard->log;
+	uint32_t most = log->rings[0].units / 2;
+
+	if (log->gathering && !rings_have_room(shard, log->gathering))
 		return true;
+	if (log->prompt && !shard->array->volatile_members)
+		most = MIN(most, (uint32_t)HOT_UNITS);
 	for (unsigned i = 0; i < shard->array->geometry.members; i++)
-		if (shard->log.rings[i].used > shard->log.rings[i].units / 2)
+		if (log->rings[i].used > most)
 			return true;
 	return false;
 }

@@ -12,7 +12,7 @@
  * flushed
  * since, and the lane's header says durably that their records are dead (or a torn overwrite could
  * destroy a newer record and leave an older one of the same blocks). A checkpoint begins when
- * half of a lane is used.
+ * half of a lane is used; on memory, when a few pages are.
  *
  * docs/CONSISTENCY.md says why this closes the write hole; raid/replay.c is the other half.
  */
@@ -81,6 +81,7 @@ struct shard_log {
 	struct list waiting;	     /* of struct op: no batch has room */
 	unsigned turn;		     /* 0 or 1: which of the two counts new ops go into */
 	unsigned in_flight[2];	     /* ops that have reserved room and not ended */
+	bool prompt; /* all members answered inside io_submit() when the last batch was written */
 	bool checkpointing;
 	bool flushed;	      /* but a loss is not durable yet: nothing is declared dead */
 	uint64_t checkpoints; /* in this log epoch */
