@@ -12,7 +12,7 @@
  * flushed
  * since, and the lane's header says durably that their records are dead (or a torn overwrite could
  * destroy a newer record and leave an older one of the same blocks). A checkpoint begins when
- * half of a lane is used.
+ * half of a lane is used; on memory, when a few pages are.
  *
  * docs/CONSISTENCY.md says why this closes the write hole; raid/replay.c is the other half.
  */
