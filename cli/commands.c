@@ -65,6 +65,8 @@ static const struct command rows[] = {
 		VALUE("erase", "HOW", "none, user-data or crypto (none)")}},
 	{"drive", "locate", "NAME", 1, "switches the light of a drive's bay on", drive_locate_run, {
 		FLAG("off", "and off again")}},
+	{"drive", "discover", "HOST[:PORT]", 1, "lists what an NVMe/TCP target offers",
+		drive_discover_run, {{0}}},
 	{"drive", "inject", "NAME --error|--torn|--lost|--flip|--clear", 1,
 		"makes an injectable drive misbehave",
 		drive_inject_run, {

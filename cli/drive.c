@@ -373,3 +373,28 @@ HANDLER(drive_inject_run)
 	return output_done(cli, members,
 		clear ? "drive %s: no faults any more" : "drive %s: fault injected", name);
 }
+
+/* --- discover -------------------------------------------------------------------------------- */
+
+HANDLER(drive_discover_run)
+{
+	static const struct column found_columns[] = {
+		{"url", "URL FOR DRIVE ATTACH", COLUMN_TEXT, 0},
+		{"nqn", "NQN", COLUMN_TEXT, COLUMN_WIDE},
+		{"host", "HOST", COLUMN_TEXT, COLUMN_WIDE},
+		{"port", "PORT", COLUMN_NUMBER, COLUMN_WIDE},
+		{"nsid", "NSID", COLUMN_NUMBER, 0},
+		{"note", "NOTE", COLUMN_TEXT, 0},
+	};
+	static const struct listing found_listing = {"found", found_columns,
+		ARRAY_SIZE(found_columns), "the target offers nothing to this host"};
+	AUTO_JSON json_t *result = NULL;
+	const char *address;
+	int error = option_or_word(cli, NULL, 0, &address, fail);
+
+	if (!error)
+		error = call(cli, "drive.discover", json_pack("{s:s}", "address", address), &result,
+			fail);
+	return error ? error
+		     : output_list(cli, &found_listing, json_object_get(result, "found"), fail);
+}

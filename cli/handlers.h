@@ -18,6 +18,7 @@ HANDLER(drive_smart_run);
 HANDLER(drive_log_run);
 HANDLER(drive_format_run);
 HANDLER(drive_locate_run);
+HANDLER(drive_discover_run);
 HANDLER(array_list_run);
 HANDLER(array_show_run);
 HANDLER(array_create_run);

@@ -46,6 +46,8 @@ static const struct rpc_method methods[] = {
 	{"drive.locate", drive_locate, "switches the light of a drive's bay", {
 		STRING_("name", "the drive"),
 		BOOLEAN("off", "off again")}},
+	{"drive.discover", drive_discover, "what an NVMe/TCP target offers", {
+		STRING_("address", "HOST or HOST:PORT of its discovery controller")}},
 	{"drive.inject", drive_inject, "makes an injectable drive misbehave; no rules: no more", {
 		STRING_("name", "the drive"),
 		OBJECTS_("rules", "{kind: error|torn|lost|flip, reads, writes, first, end, after, count}")}},

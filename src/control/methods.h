@@ -20,6 +20,7 @@ METHOD(drive_smart);
 METHOD(drive_log);
 METHOD(drive_format);
 METHOD(drive_locate);
+METHOD(drive_discover);
 METHOD(array_list);
 METHOD(array_show);
 METHOD(array_create_method);

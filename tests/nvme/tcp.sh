@@ -185,6 +185,7 @@ managed_checks() {
 	local url name
 	url=$(drive hdgst=1) && braid drive attach "$url" "$work/beside" && braid drive list --attached -o wide || return
 	name=$(braid drive list --attached -H --columns name,driver | awk '$2 == "nvme_tcp" || $2 == "nvme-tcp" { print $1 }')
+	braid drive discover "127.0.0.1:$port" -o wide | grep -F "$nqn" || return
 	[[ $name ]] && braid array create far --level 1 --drives "$name" beside --yes && braid vhost create far &&
 		"$bench" vhost "$work/run/vhost/far.sock" --span 16M --verify fill --pattern write --block-size 128K --bytes 16M || return
 	engine_stop && engine_restart && braid status far | grep 'state: OPTIMAL' &&

@@ -111,7 +111,8 @@ unknown() {
 	refused 3 "no drive with the serial number 'S99'" drive attach S99 &&
 		refused 3 'no PCI device 0000:99:00.0' drive attach 99:00.0 &&
 		refused 2 'PCI device 0000:70:00.0 is no NVMe drive: its class is 020000' drive attach 0000:70:00.0 &&
-		refused 3 "no free NVMe drive has a model like 'Nope\*'" drive attach '--model=Nope*' || return
+		refused 3 "no free NVMe drive has a model like 'Nope\*'" drive attach '--model=Nope*' &&
+		refused 1 'refuses connections' drive discover 127.0.0.1:1 && refused 2 'write HOST or' drive discover /x || return
 	rm "$host/sys/bus/pci/devices/0000:01:00.0/iommu_group"
 	refused 3 'IOMMU is off.*braid doctor' drive attach S1 || return
 	ln -s ../../../../kernel/iommu_groups/1 "$host/sys/bus/pci/devices/0000:01:00.0/iommu_group"
