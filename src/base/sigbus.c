@@ -40,5 +40,5 @@ void sigbus_own(sigbus_repair *repair)
 			return;
 		}
 	}
-	assert(!"room for another owner");
+	assert(false); /* room for another owner */
 }

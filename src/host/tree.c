@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 /* A path that is too long is one that does not exist. */
-static void compose(char *path, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void compose(
+	char *path, const char *format, va_list arguments)
 {
 	const char *root = getenv("BRAID_HOST_ROOT");
 	int length = snprintf(path, HOST_PATH_BYTES, "%s", root ? root : "");

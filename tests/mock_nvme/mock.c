@@ -392,7 +392,7 @@ static void iommu_unmap(struct dma_listener *listener, uint64_t iova, size_t byt
 			mock->maps[i] = mock->maps[--mock->map_count];
 			return;
 		}
-	assert(!"mapped");
+	assert(false); /* it is mapped */
 }
 
 /* --- the bus --------------------------------------------------------------------------------- */
@@ -582,7 +582,7 @@ struct mock *mock_create(struct reactor_group *group, bool by_hand)
 	mock->iommu.ranges[0] = (struct dma_range){0, (1ull << 39) - 1};
 	mock->iommu.range_count = 1;
 	if (dma_listen(&mock->iommu, NULL))
-		assert(!"the mock maps everything");
+		assert(false); /* the mock maps everything */
 	timer_init(&mock->timer, mock_tick);
 	if (group && !by_hand)
 		reactor_call(reactor_at(group, 0), start_timer, mock);
@@ -604,7 +604,7 @@ void mock_thread_start(struct mock *mock)
 	assert(mock->by_hand);
 	atomic_store(&mock->threaded, true);
 	if (pthread_create(&mock->thread, NULL, thread_main, mock))
-		assert(!"a thread");
+		assert(false); /* there is a thread */
 }
 
 void mock_destroy(struct mock *mock)

@@ -231,7 +231,9 @@ static bool use_spare(struct world *world, bool disturbed)
 
 static bool readd(struct world *world, bool disturbed)
 {
-	static struct superblock superblock;
+	/* A crash while this waits runs deeper worlds, which come here as well. */
+	static struct superblock superblocks[WORLDS];
+	struct superblock *superblock = &superblocks[world->level];
 	struct sim_drive *drive = NULL;
 	struct fail fail;
 	int error;
@@ -245,10 +247,10 @@ static bool readd(struct world *world, bool disturbed)
 		return false;
 	if (drive->dead)
 		sim_drive_revive(drive, &world->random);
-	if (superblock_read(&superblock, &drive->dev, reactor_at(world->group, 0),
+	if (superblock_read(superblock, &drive->dev, reactor_at(world->group, 0),
 		    &world->setup->places, &fail))
 		return false;
-	error = array_readd(world->array, &drive->dev, &superblock, &fail);
+	error = array_readd(world->array, &drive->dev, superblock, &fail);
 	run_trace((uint64_t)error);
 	world_refresh(world);
 	return error ? false : rebuild(world, disturbed);
