@@ -211,6 +211,11 @@ static void end_well(struct world *world)
 	if (drive_defect == DEFECT_NONE && world->setup->tolerance &&
 		array_sweep_due(world->array) < 0 && random_chance(&world->random, 200))
 		operate(world, OPERATION_SCRUB, false);
+	/* Who came last knows what the others knew. */
+	if (world->setup->tolerance && random_chance(&world->random, 150)) {
+		operate(world, OPERATION_NOTES, false);
+		operate(world, OPERATION_REPLACE, false);
+	}
 	fail_the_rest(world);
 	clients_read_all(world);
 	world_check_notes(world);
