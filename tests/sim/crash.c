@@ -335,7 +335,7 @@ static void verify(struct world *world)
 		world_check_notes(world);
 	clients_read_all(world);
 	crash_again(world);
-	if (!world->exposed && world->setup->tolerance && in_thousand(world, 150))
+	if (!world->exposed && world->setup->tolerance && in_thousand(world, 200))
 		come_back(world);
 	if (world->exposed || in_thousand(world, 250))
 		settle_redundancy(world);

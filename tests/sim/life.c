@@ -129,6 +129,14 @@ static void live(struct world *world, unsigned operations_per_thousand)
 		run_wrong("%u requests were forgotten", world->busy);
 }
 
+static bool all_are_good(const struct world *world)
+{
+	for (unsigned i = 0; i < world->setup->members; i++)
+		if (!world->good[i])
+			return false;
+	return true;
+}
+
 /* One block of one member changes behind everybody's back: a scrub sees it; where one wrong column
  * can be told from the others a repair puts it right. */
 static void spoil(struct world *world)
@@ -140,10 +148,8 @@ static void spoil(struct world *world)
 	struct fail fail;
 	uint64_t row;
 
-	for (unsigned i = 0; i < world->setup->members; i++)
-		if (!world->good[i])
-			return;
-	if (drive < 0 || array_sweep_due(world->array) >= 0 || !world->setup->tolerance)
+	if (!all_are_good(world) || drive < 0 || array_sweep_due(world->array) >= 0 ||
+		!world->setup->tolerance)
 		return;
 	row = random_below(&world->random, geometry->stripes * geometry->chunk_blocks);
 	sim_drive_flip(&world->drive[drive], world->drive[drive].data_first + row);
@@ -212,7 +218,8 @@ static void end_well(struct world *world)
 		array_sweep_due(world->array) < 0 && random_chance(&world->random, 200))
 		operate(world, OPERATION_SCRUB, false);
 	/* Who came last knows what the others knew. */
-	if (world->setup->tolerance && random_chance(&world->random, 150)) {
+	if (all_are_good(world) && array_sweep_due(world->array) < 0 && world->setup->tolerance &&
+		random_chance(&world->random, 200)) {
 		operate(world, OPERATION_NOTES, false);
 		operate(world, OPERATION_REPLACE, false);
 	}

@@ -128,7 +128,7 @@ static void run_any(uint64_t number, const void *argument)
 static const struct stage {
 	void (*run)(uint64_t number, const void *argument);
 	unsigned seconds;
-} stages[] = {{run_any, 8}, {run_life, 14}, {run_any, 38}};
+} stages[] = {{run_any, 24}, {run_life, 12}, {run_any, 24}};
 
 /* Its process may also die of an assertion or hang: that is a find too. */
 static bool is_noticed(struct options *options, const char *name, const char *text)
