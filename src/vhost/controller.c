@@ -248,12 +248,20 @@ const struct controller_config *controller_config(const struct controller *contr
 	return &controller->config;
 }
 
+/* Whether the front end has hung up, which the thread may not have come to yet. */
+static bool has_gone(const struct session *session)
+{
+	struct pollfd fd = {.fd = session->fd, .events = POLLRDHUP};
+
+	return poll(&fd, 1, 0) > 0 && fd.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
 void controller_status(struct controller *controller, struct controller_status *status)
 {
 	LOCK_SCOPE(&controller->lock);
 
 	*status = (struct controller_status){
-		.connected = controller->session,
+		.connected = controller->session && !has_gone(controller->session),
 		.sessions = controller->sessions,
 		.queue_bytes = QUEUE_REQUESTS_MAX * sizeof(struct queue_request),
 	};
