@@ -90,6 +90,7 @@ static const struct column member_columns[] = {
 	{"writes", "WRITES", COLUMN_NUMBER, 0},
 	{"read_errors", "READ-ERR", COLUMN_NUMBER, 0},
 	{"write_errors", "WRITE-ERR", COLUMN_NUMBER, 0},
+	{"bad_blocks", "BAD", COLUMN_NUMBER, 0},
 	{"reason", "REASON", COLUMN_TEXT, 0},
 };
 

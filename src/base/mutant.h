@@ -73,6 +73,12 @@
 	X(start_not_ahead,         "a start does not raise the generation above that of an absent member") \
 	X(assembly_own_role,       "the first superblock found is believed, not the freshest") \
 	X(broken_commits,          "a broken array goes on writing superblocks") \
+	X(gone_not_noticed,        "members that answer nothing any more are taken for bad sectors") \
+	X(bad_ignored,             "blocks on the list of bad ones are read") \
+	X(bad_not_written,         "the list of bad blocks is not written when it changes") \
+	X(bad_not_moved,           "a copy takes its slot before its bad blocks are known as the slot's") \
+	X(bad_for_ever,            "a bad block that was written stays bad") \
+	X(offline_is_error,        "what a broken array cannot serve is called an error") \
 	X(keeper_one_ring,         "superblocks are written to one ring only") \
 	X(keeper_writes_failed,    "failed members get new superblocks") \
 	X(rebuild_read_early,      "a member is read before it is rebuilt") \

@@ -15,6 +15,7 @@
 #ifndef BLOCK_IO_H
 #define BLOCK_IO_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -28,6 +29,10 @@ enum io_kind {
 	IO_DISCARD,	 /* content is no longer needed; advisory */
 	IO_WRITE_ZEROES, /* reads return zeros afterwards */
 };
+
+/* A status: what could serve it is away and may come back. Nothing is known to be lost, and whoever
+ * can wait may submit the same again then; a write may have been carried out in part. */
+enum { IO_OFFLINE = -ENOLINK };
 
 struct io {
 	enum io_kind kind;

@@ -69,10 +69,11 @@ static json_t *row_json(struct daemon *daemon, const struct array_status *status
 		(json_int_t)(member->dev ? blockdev_bytes(member->dev) : 0), "readdable",
 		failed && member->resyncable, "slow", member->slow);
 	json_object_update_new(
-		json, json_pack("{s:I, s:I, s:I, s:I}", "reads", (json_int_t)counters->reads,
+		json, json_pack("{s:I, s:I, s:I, s:I, s:I}", "reads", (json_int_t)counters->reads,
 			      "writes", (json_int_t)counters->writes, "read_errors",
 			      (json_int_t)counters->read_errors, "write_errors",
-			      (json_int_t)counters->write_errors));
+			      (json_int_t)counters->write_errors, "bad_blocks",
+			      (json_int_t)member->bad_blocks));
 	if (is_copied(member))
 		json_object_set_new(json, "percent", json_integer(percent_of(member)));
 	return json;
@@ -177,6 +178,23 @@ static void add_copied(
 	}
 }
 
+/* Members that lack blocks which nothing else can tell. */
+static bool add_bad_blocks(struct sentence *why, const struct array_status *status)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < status->rows; i++) {
+		const struct member_status *member = &status->member[i];
+
+		if (!member->dev || !member->bad_blocks)
+			continue;
+		add(why, "%s%s has %llu bad blocks", why->used ? "; " : "", member->dev->name,
+			(unsigned long long)member->bad_blocks);
+		any = true;
+	}
+	return any;
+}
+
 /* Names of the members that are used and report errors. */
 static bool add_errors(struct sentence *why, const struct array_status *status)
 {
@@ -223,9 +241,10 @@ static void explain_next(struct sentence *next, struct daemon *daemon,
 
 	if (status->state == ARRAY_BROKEN) {
 		add(next,
-			"%llu requests got I/O errors: more has failed than the level survives. "
-			"Bring the drives back and restart braidd, or restore from backup",
-			(unsigned long long)status->counters.errors);
+			"more has failed than the level survives; guests wait. Bring the drives "
+			"back, then braid array stop %s --connected and braid array start %s, or "
+			"restore from backup",
+			entry->name, entry->name);
 	} else if (status->failed) {
 		add(next, "all data is served, ");
 		if (status->tolerates)
@@ -255,11 +274,12 @@ static void explain(struct daemon *daemon, const struct array_entry *entry,
 {
 	struct sentence why = {why_text, FAIL_TEXT_BYTES, 0},
 			next = {next_text, FAIL_TEXT_BYTES, 0};
-	bool erring;
+	bool bad, erring;
 
 	why_text[0] = next_text[0] = '\0';
 	add_failed(&why, daemon, status);
 	add_copied(&why, daemon, status);
+	bad = add_bad_blocks(&why, status);
 	erring = add_errors(&why, status);
 	if (!why.used && status->dirty_regions)
 		add(&why,
@@ -267,6 +287,9 @@ static void explain(struct daemon *daemon, const struct array_entry *entry,
 			(unsigned long long)status->dirty_regions);
 	if (entry->seen_last.spare_trouble[0])
 		add(&why, "%s%s", why.used ? "; " : "", entry->seen_last.spare_trouble);
+	if (bad)
+		add(&next, "what the bad blocks held is lost: reading it gives I/O errors until it "
+			   "is written anew; restore what they belong to. ");
 	explain_next(&next, daemon, entry, status, erring);
 }
 

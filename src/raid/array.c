@@ -334,10 +334,17 @@ static int open_keeper(struct array *array, const struct build *build, struct fa
 	array->keeper = keeper;
 	for (unsigned i = 0; i < array->part_count; i++)
 		array->parts[i]->keeper = keeper;
-	for (unsigned kind = 0; kind < MAPS; kind++) {
+	for (unsigned kind = 0; kind < KEEPER_MAPS; kind++) {
 		keeper->maps[kind].generation = build->maps[kind].generation;
 		if (build->maps[kind].bits)
 			memcpy(keeper->maps[kind].bits, build->maps[kind].bits, MAP_BYTES);
+	}
+	if (!bad_list_decode(&keeper->bad.list, keeper->maps[MAP_BAD].bits)) {
+		keeper_destroy(keeper);
+		return fail_set(fail, EILSEQ,
+			"the list of bad blocks of array %s makes no sense: this braid did not "
+			"write it",
+			build->superblock.name);
 	}
 	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++) {
 		struct keeper_row *row = &keeper->rows[i];

@@ -79,6 +79,7 @@ struct member_status {
 	unsigned replaces;	     /* REPLACING: the slot */
 	uint64_t watermark, stripes; /* REBUILDING, REPLACING: so many of so many are done */
 	bool resyncable;	     /* FAILED: array_readd() copies only what it missed */
+	uint64_t bad_blocks;	     /* that hold nothing to rely on: raid/bad_list.h */
 	bool slow; /* its reads wait much longer than those of the others: they do its work */
 	struct member_counters counters;
 };

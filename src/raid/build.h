@@ -15,7 +15,7 @@ struct build {
 	char fingerprint[SUPERBLOCK_ROWS][SUPERBLOCK_FINGERPRINT_BYTES];
 	uint64_t generation[SUPERBLOCK_ROWS]; /* starting: of the superblock that it has */
 	struct reactor_group *group;
-	struct keeper_map maps[MAPS]; /* bits NULL: none is set */
+	struct keeper_map maps[KEEPER_MAPS]; /* bits NULL: none is set */
 };
 
 /* The array runs, on what *build says; nothing is written to members but superblocks and maps. It

@@ -67,6 +67,13 @@ static inline const struct layout_places *array_places(const struct array *array
 	return array->config.places ? array->config.places : &layout_standard;
 }
 
+/* More is lost than the level survives: home has said so, or is going to. */
+static inline bool shard_is_offline(const struct shard *shard)
+{
+	return shard->broken ||
+	       bits_count(shard->lost | shard->rebuilding) > shard->array->geometry.redundant;
+}
+
 /* The shard that owns a stripe. */
 struct shard *array_owner(const struct array *array, uint64_t stripe);
 
@@ -100,12 +107,14 @@ struct replay {
 	const struct superblock *superblock;
 	struct blockdev_queue *queues[SUPERBLOCK_ROWS]; /* NULL: absent, failed */
 	struct reactor_group *group;
-	int failed_row; /* on an error: the member that answered with one; -1: none did */
+	int failed_row;	      /* on an error: the member that answered with one; -1: none did */
+	struct bad_list *bad; /* parity of rows that cannot be read is added */
 };
 int replay_log(struct replay *replay, struct fail *fail);
 /* What was read from a cache, or written without waiting, is stable. */
 int replay_flush(struct replay *replay);
-/* The newest copies of both maps. */
-int replay_maps(const struct replay *replay, struct keeper_map maps[MAPS], struct fail *fail);
+/* The newest copies of the maps. */
+int replay_maps(
+	const struct replay *replay, struct keeper_map maps[KEEPER_MAPS], struct fail *fail);
 
 #endif

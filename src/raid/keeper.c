@@ -66,6 +66,12 @@ bool map_decode(uint8_t *bits, uint64_t *generation, enum map_kind kind, const s
 	return true;
 }
 
+uint64_t map_place(const struct layout *layout, enum map_kind kind)
+{
+	return kind == MAP_BAD ? layout->bad_blocks.offset
+			       : layout->intent.offset + 2 * (uint64_t)kind * LAYOUT_UNIT_BYTES;
+}
+
 uint64_t map_count(const uint8_t *bits)
 {
 	uint64_t count = 0;
@@ -180,8 +186,8 @@ static void write_map(struct keeper *keeper, unsigned index)
 {
 	const struct keeper_map *map = &keeper->maps[keeper->kind];
 	const struct superblock *superblock = &keeper->superblock;
-	uint64_t place = superblock->layout.intent.offset +
-			 (2 * (uint64_t)keeper->kind + map->generation % 2) * LAYOUT_UNIT_BYTES;
+	uint64_t place = map_place(&superblock->layout, keeper->kind) +
+			 map->generation % 2 * LAYOUT_UNIT_BYTES;
 
 	map_encode(
 		map, keeper->kind, &superblock->rows[index].uuid, place, keeper->rows[index].page);
@@ -194,7 +200,7 @@ static void choose_nothing(struct keeper *keeper)
 	struct list told;
 
 	list_init(&told);
-	for (unsigned kind = 0; kind < MAPS; kind++) {
+	for (unsigned kind = 0; kind < KEEPER_MAPS; kind++) {
 		keeper->maps[kind].wanted = false;
 		list_append_all(&told, &keeper->maps[kind].waiting);
 	}
@@ -210,7 +216,7 @@ static void choose(struct keeper *keeper)
 		choose_nothing(keeper);
 		return;
 	}
-	for (unsigned kind = 0; kind < MAPS && keeper->state == KEEPER_IDLE; kind++) {
+	for (unsigned kind = 0; kind < KEEPER_MAPS && keeper->state == KEEPER_IDLE; kind++) {
 		struct keeper_map *map = &keeper->maps[kind];
 
 		if (!map->wanted)
@@ -279,8 +285,11 @@ void keeper_row_set(struct keeper *keeper, unsigned row, enum row_state state)
 
 bool keeper_is_idle(const struct keeper *keeper)
 {
-	return keeper->state == KEEPER_IDLE && !keeper->wanted && !keeper->maps[0].wanted &&
-	       !keeper->maps[1].wanted;
+	bool idle = keeper->state == KEEPER_IDLE && !keeper->wanted;
+
+	for (unsigned kind = 0; kind < KEEPER_MAPS; kind++)
+		idle &= !keeper->maps[kind].wanted;
+	return idle;
 }
 
 /* --- from control threads -------------------------------------------------------------------- */
@@ -290,6 +299,7 @@ struct commit_call {
 	struct keeper_wait wait;
 	atomic_uint pending;
 	bool new_epoch;
+	enum map_kind kind;
 };
 
 static void commit_told(struct keeper_wait *wait)
@@ -330,25 +340,27 @@ void keeper_commit_now(struct keeper *keeper, bool new_epoch)
 	wait_for(&call);
 }
 
-static int maps_on_home(void *argument)
+static int map_on_home(void *argument)
 {
 	struct commit_call *call = argument;
 
-	keeper_map_write(call->keeper, call->new_epoch ? MAP_DIRTY : MAP_MISSING, &call->wait);
+	keeper_map_write(call->keeper, call->kind, &call->wait);
 	return 0;
+}
+
+void keeper_map_now(struct keeper *keeper, enum map_kind kind)
+{
+	struct commit_call call = {
+		.keeper = keeper, .wait.done = commit_told, .pending = 1, .kind = kind};
+
+	reactor_call(keeper->reactor, map_on_home, &call);
+	wait_for(&call);
 }
 
 void keeper_maps_now(struct keeper *keeper)
 {
-	for (unsigned kind = 0; kind < MAPS; kind++) {
-		struct commit_call call = {.keeper = keeper,
-			.wait.done = commit_told,
-			.pending = 1,
-			.new_epoch = kind == MAP_DIRTY};
-
-		reactor_call(keeper->reactor, maps_on_home, &call);
-		wait_for(&call);
-	}
+	for (unsigned kind = 0; kind < KEEPER_MAPS; kind++)
+		keeper_map_now(keeper, kind);
 }
 
 int keeper_seat(struct keeper *keeper, unsigned row, struct blockdev *dev, struct fail *fail)
@@ -381,7 +393,7 @@ int keeper_create(struct keeper **created, struct array *array, const struct sup
 	keeper->reactor = reactor_at(array->group, 0);
 	keeper->superblock = *superblock;
 	keeper->pages = memory_map(SUPERBLOCK_ROWS * LAYOUT_UNIT_BYTES, NULL);
-	bits = calloc(MAPS + 1, MAP_BYTES);
+	bits = calloc(KEEPER_MAPS + 1, MAP_BYTES);
 	if (!keeper->pages || !bits) {
 		free(bits);
 		if (keeper->pages)
@@ -391,11 +403,13 @@ int keeper_create(struct keeper **created, struct array *array, const struct sup
 	}
 	list_init(&keeper->waiting);
 	list_init(&keeper->told);
-	for (unsigned kind = 0; kind < MAPS; kind++) {
+	list_init(&keeper->bad.waiting);
+	list_init(&keeper->bad.asked);
+	for (unsigned kind = 0; kind < KEEPER_MAPS; kind++) {
 		keeper->maps[kind].bits = bits + kind * MAP_BYTES;
 		list_init(&keeper->maps[kind].waiting);
 	}
-	keeper->in_use = bits + MAPS * MAP_BYTES;
+	keeper->in_use = bits + KEEPER_MAPS * MAP_BYTES;
 	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++) {
 		keeper->rows[i].keeper = keeper;
 		keeper->rows[i].page = keeper->pages + i * LAYOUT_UNIT_BYTES;

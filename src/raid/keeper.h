@@ -19,13 +19,15 @@
 #define RAID_KEEPER_H
 
 #include "block/blockdev.h"
+#include "raid/bad.h"
 #include "raid/member.h"
 #include "raid/superblock.h"
 #include "reactor/reactor.h"
 
 struct array;
 
-enum map_kind { MAP_DIRTY, MAP_MISSING, MAPS };
+/* Bit maps, and the list of bad blocks, which is written in the same way. */
+enum map_kind { MAP_DIRTY, MAP_MISSING, MAPS, MAP_BAD = MAPS, KEEPER_MAPS };
 enum { MAP_BYTES = LAYOUT_UNIT_BYTES - 64 };
 
 struct keeper_row {
@@ -68,7 +70,8 @@ struct keeper {
 	enum map_kind kind;  /* MAP */
 	struct list waiting; /* for the next commit */
 	struct list told;    /* by the round that is being written */
-	struct keeper_map maps[MAPS];
+	struct keeper_map maps[KEEPER_MAPS];
+	struct keeper_bad bad;
 	char *pages; /* the rows' */
 
 	/* The tick: clearing of dirty bits that are not needed any more. raid/intent.c */
@@ -104,8 +107,12 @@ bool keeper_is_idle(const struct keeper *keeper);
 
 /* Control thread: commits and waits; begins a new epoch first if asked. */
 void keeper_commit_now(struct keeper *keeper, bool new_epoch);
-/* Control thread: writes both maps and waits. */
+/* Control thread: writes one map, or all of them, and waits. */
+void keeper_map_now(struct keeper *keeper, enum map_kind kind);
 void keeper_maps_now(struct keeper *keeper);
+
+/* Where the first of a map's two pages is on every member; the second follows. */
+uint64_t map_place(const struct layout *layout, enum map_kind kind);
 
 /* A map's page. Pure. */
 void map_encode(const struct keeper_map *map, enum map_kind kind, const struct uuid *member,

@@ -144,7 +144,8 @@ static enum record_kind kind_of(const struct op *op)
 	if (op->work == OP_WRITE && !op->plan.reads && !op->plan.recovers &&
 		op->plan.touched == bits_below(array->geometry.data) &&
 		(!array->volatile_members || MUTANT(log_full_volatile)) &&
-		!shard_unreadable_columns(op->shard, &array->geometry, op->stripe))
+		!shard_unreadable_columns(op->shard, &array->geometry, op->stripe) &&
+		!bad_columns(op->shard, op->stripe, op->plan.row, op->plan.end))
 		return RECORD_FULL;
 	return RECORD_DATA;
 }

@@ -215,6 +215,9 @@ static void run_suspect(struct message *message)
 	struct array *array = loss->shard->array;
 	const struct shard *home = array->shards[0];
 
+	/* What it still holds may be all that is left of a row with bad blocks. */
+	if (array->keeper->bad.list.count)
+		return;
 	if (bits_count(home->announced | home->rebuilding) < array->geometry.redundant)
 		announce(array, loss->member, LOSS_READ_ERRORS);
 }

@@ -98,6 +98,14 @@ int array_fail_check(struct array *array, unsigned row, bool beyond_redundancy, 
 			"data; "
 			"--allow-failed does it all the same",
 			name, row_name(array, row));
+	for (unsigned i = 0; i < part->geometry.members && !beyond_redundancy; i++)
+		if (part->first_row + i != row && status.member[part->first_row + i].bad_blocks)
+			return fail_set(fail, EPERM,
+				"drive %s of array %s has bad blocks, and what they held of drive "
+				"%s's rows could not be told without it: write them anew first "
+				"(braid array show %s), or --allow-failed",
+				row_name(array, part->first_row + i), name, row_name(array, row),
+				name);
 	/* What is missing there could not be told from what is left: raid/op_plan.c. A copy of a
 	 * mirror is right whichever it is. */
 	if (status.dirty_regions && part->geometry.level->redundancy == REDUNDANCY_PARITY &&
@@ -126,6 +134,7 @@ static void clear_row(struct array *whole, unsigned row)
 struct seat_call {
 	struct shard *shard;
 	unsigned member;
+	unsigned row;	      /* of the table: of a replacement */
 	struct blockdev *dev; /* NULL: take it out */
 	uint64_t watermark;
 	struct fail *fail;
@@ -164,8 +173,10 @@ static int open_replacement(void *argument)
 	struct blockdev_queue **queue = &shard->replacement_queues[call->member];
 	int error = blockdev_open_queue(call->dev, shard->reactor, queue, call->fail);
 
-	if (!error)
+	if (!error) {
 		shard->replacements[call->member] = *queue;
+		shard->replacement_rows[call->member] = (uint8_t)call->row;
+	}
 	return error;
 }
 
@@ -452,6 +463,8 @@ int array_use_spare(struct array *array, unsigned spare, unsigned slot, struct f
 	part->config.member[call.member] = NULL;
 	clear_row(array, slot);
 	move_row(array, spare, slot);
+	bad_forget(array, spare);
+	bad_forget(array, slot);
 	error = put_to_work(array, slot, 0, false, fail);
 	if (!error)
 		keeper_maps_now(keeper);
@@ -488,9 +501,11 @@ int array_replace(struct array *array, unsigned spare, unsigned slot, struct fai
 	if (error)
 		goto resume;
 	call.dev = keeper->rows[spare].dev;
+	call.row = spare;
 	error = on_shards(part, &call, open_replacement);
 	if (error)
 		goto resume;
+	bad_forget(array, spare);
 	entry->replaces = (uint8_t)slot;
 	entry->watermark = 0;
 	keeper_row_set(keeper, spare, ROW_REPLACING);
@@ -601,6 +616,13 @@ static int take_slot(struct array *whole, unsigned row, struct fail *fail)
 			"drive %s of array %s is not replaced: it failed, or its copy could not be "
 			"written, meanwhile; the copy is a spare again",
 			row_name(whole, slot), whole->config.name);
+	}
+	if (bad_take_slot(whole, row, slot)) {
+		void_copy(whole, row);
+		return fail_set(fail, ENOSPC,
+			"drive %s of array %s is not replaced: the array has too many bad blocks, "
+			"see braid array show %s; the copy is a spare again",
+			row_name(whole, slot), whole->config.name, whole->config.name);
 	}
 	on_shards(part, &call, take_slot_on_shard);
 	keeper_seat(keeper, slot, NULL, NULL);

@@ -39,23 +39,30 @@ enum { JOIN_LOOKBACK = 8 };
 static void op_run(struct op *op);
 static void op_written(struct op *op);
 
-static void set_state(struct op *op, enum op_state state)
+void op_set_state(struct op *op, enum op_state state)
 {
 	/* clang-format off */
 	static const uint16_t legal[OP_STATES] = { /* from: set of next states */
 		[OP_FREE]       = 1 << OP_GATHERING,
 		[OP_GATHERING]  = 1 << OP_LOCKED_OUT | 1 << OP_STARVED | 1 << OP_READING |
-		                  1 << OP_FREE,
-		[OP_LOCKED_OUT] = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_FREE,
-		[OP_STARVED]    = 1 << OP_READING | 1 << OP_STARVED | 1 << OP_FREE,
+		                  1 << OP_PROBING | 1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
+		[OP_LOCKED_OUT] = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_PROBING |
+		                  1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
+		[OP_STARVED]    = 1 << OP_READING | 1 << OP_STARVED | 1 << OP_PROBING |
+		                  1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
 		[OP_READING]    = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_INTENDING |
 		                  1 << OP_LOGGING | 1 << OP_WRITING | 1 << OP_UNSETTLED |
-		                  1 << OP_FREE,
+		                  1 << OP_PROBING | 1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
 		[OP_INTENDING]  = 1 << OP_LOGGING | 1 << OP_WRITING | 1 << OP_FREE,
 		[OP_LOGGING]    = 1 << OP_WRITING | 1 << OP_FREE,
-		[OP_WRITING]    = 1 << OP_VERIFYING | 1 << OP_UNSETTLED | 1 << OP_FREE,
-		[OP_VERIFYING]  = 1 << OP_FREE,
-		[OP_UNSETTLED]  = 1 << OP_FREE,
+		[OP_WRITING]    = 1 << OP_VERIFYING | 1 << OP_UNSETTLED | 1 << OP_MARKING |
+		                  1 << OP_DUE | 1 << OP_FREE,
+		[OP_VERIFYING]  = 1 << OP_MARKING | 1 << OP_DUE | 1 << OP_FREE,
+		[OP_UNSETTLED]  = 1 << OP_MARKING | 1 << OP_DUE | 1 << OP_FREE,
+		[OP_PROBING]    = 1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
+		[OP_MARKING]    = 1 << OP_DUE | 1 << OP_FREE,
+		[OP_DUE]        = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_PROBING |
+		                  1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
 	};
 	/* clang-format on */
 
@@ -106,13 +113,11 @@ static struct op *op_get(struct shard *shard)
 	if (!node)
 		return NULL;
 	op = container_of(node, struct op, link);
-	set_state(op, OP_GATHERING);
+	op_set_state(op, OP_GATHERING);
 	op->sweep = NULL;
-	op->left_out = op->read_errors = op->repairs = op->log_failed = 0;
-	op->avoid = 0;
-	op->status = 0;
 	op->memory = NULL;
-	op->fua = false;
+	op->fua = op->apart = op->probed = false;
+	op_begin_piece(op);
 	list_init(&op->slices);
 	list_push_back(&shard->gathering, &op->link);
 	shard->ops_busy++;
@@ -171,30 +176,6 @@ void op_sweep(struct shard *shard, struct sweep_op *sweep)
 	op->row_end = sweep->row_end;
 }
 
-/* --- finishing ------------------------------------------------------------------------------- */
-
-static void op_finish(struct op *op, int status)
-{
-	struct shard *shard = op->shard;
-	struct list_node *node;
-
-	if (op->memory)
-		arena_free(memory_arena(shard->index), op->memory);
-	op->memory = NULL;
-	intent_end(op);
-	log_end(op);
-	stripe_unlock(&shard->stripes, op, &shard->runnable);
-	while ((node = list_pop_front(&op->slices)))
-		slice_complete(container_of(node, struct slice, link), status);
-	if (op->sweep) {
-		op->sweep->status = status;
-		op->sweep->done(op->sweep);
-	}
-	set_state(op, OP_FREE);
-	list_push_front(&shard->ops, &op->link);
-	shard->ops_busy--;
-}
-
 /* --- memory ---------------------------------------------------------------------------------- */
 
 /* One buffer per column that is read, recovered or computed, and one per column of new data, all
@@ -242,8 +223,10 @@ static void op_put(struct op *op)
 		op_run(op);
 	else if (op->state == OP_WRITING)
 		op_written(op);
+	else if (op->state == OP_PROBING)
+		op_probed(op);
 	else
-		op_finish(op, 0);
+		op_end(op, 0);
 }
 
 static void member_done(struct io *io)
@@ -253,7 +236,10 @@ static void member_done(struct io *io)
 	struct shard *shard = op->shard;
 	unsigned member = geometry_member(geometry_of(op), op->stripe, op_io->column);
 
-	if (io->status && op_io->replacement) {
+	if (op->state == OP_PROBING) {
+		if (io->status)
+			op_probe_failed(op, op_io->column);
+	} else if (io->status && op_io->replacement) {
 		replacement_lose(shard, member);
 	} else if (io->status && op->state == OP_READING) {
 		if (!MUTANT(op_read_error_ignored))
@@ -299,7 +285,8 @@ static void add_io(struct op *op, enum io_kind kind, unsigned column, uint32_t r
 	op_io->io = (struct io){
 		.kind = kind,
 		/* What a read has answered must not change back. */
-		.fua = op->work == OP_READ ? !MUTANT(repair_not_fua) : op->fua && !op->logged,
+		.fua = op->work == OP_READ ? !MUTANT(repair_not_fua)
+					   : op->heals || (op->fua && !op->logged),
 		.may_unmap = op->may_unmap,
 		.blocks = end - row,
 		.block = geometry_block(geometry, op->stripe, row),
@@ -307,6 +294,25 @@ static void add_io(struct op *op, enum io_kind kind, unsigned column, uint32_t r
 		.iovs = 1,
 		.done = member_done,
 	};
+}
+
+void op_add_probe(struct op *op, unsigned column, uint64_t offset)
+{
+	uint32_t block_bytes = geometry_of(op)->block_bytes;
+	struct op_io *op_io = &op->ios[op->ios_used];
+
+	op_io->column = column;
+	op_io->replacement = false;
+	op_io->iov = (struct iovec){op->memory + (size_t)op->ios_used * block_bytes, block_bytes};
+	op_io->io = (struct io){
+		.kind = IO_READ,
+		.blocks = 1,
+		.block = offset / block_bytes,
+		.iov = &op_io->iov,
+		.iovs = 1,
+		.done = member_done,
+	};
+	op->ios_used++;
 }
 
 /* The set of columns that a band reads or writes. */
@@ -394,8 +400,7 @@ static void op_submit(struct op *op, struct op_io *op_io)
 	io_submit(shard->members[member], &op_io->io);
 }
 
-/* Submits what was added; op_put() goes on when all are done. */
-static void issue(struct op *op)
+void op_issue(struct op *op)
 {
 	op->pending = 1 + op->ios_used;
 	for (unsigned i = 0, count = op->ios_used; i < count; i++)
@@ -424,9 +429,9 @@ static void op_plan(struct op *op, bool fed);
 /* The op has its memory. */
 static void op_read(struct op *op)
 {
-	set_state(op, OP_READING);
+	op_set_state(op, OP_READING);
 	prepare(op, IO_READ, op->work == OP_CLEAR ? 0 : op->plan.reads);
-	issue(op);
+	op_issue(op);
 }
 
 /* Whether the op changes what the array holds. Rebuilding and repairing do not: they write what the
@@ -444,10 +449,11 @@ static void op_write(struct op *op)
 	uint32_t lost = shard_lost_columns(shard, geometry, op->stripe);
 
 	if (shard->broken || bits_count(lost) > geometry->redundant) {
-		op_finish(op, op->work == OP_READ ? 0 : -EIO);
+		op_end(op, op->work == OP_READ ? 0 : -EIO);
 		return;
 	}
-	set_state(op, OP_WRITING);
+	op_set_state(op, OP_WRITING);
+	op->heals = op_meets_bad(op);
 	if (op_changes_data(op))
 		op->left_out |= shard->lost;
 	op_prepare_writes(op, op->plan.writes & ~lost);
@@ -455,7 +461,7 @@ static void op_write(struct op *op)
 		only_targets(op);
 	else
 		add_replacements(op);
-	issue(op);
+	op_issue(op);
 }
 
 /* Its record is durable, but for members whose loss has to be durable instead: a restart would take
@@ -473,7 +479,7 @@ void op_logged(struct op *op)
 
 void op_fail(struct op *op)
 {
-	op_finish(op, -EIO);
+	op_end(op, -EIO);
 }
 
 /* A record says which members it is on, and a start that finds it on all of them re-does it
@@ -495,7 +501,7 @@ void op_log(struct op *op)
 void op_intended(struct op *op)
 {
 	if (log_is_on(op->shard)) {
-		set_state(op, OP_LOGGING);
+		op_set_state(op, OP_LOGGING);
 		op_log(op);
 	} else {
 		op_write(op);
@@ -515,7 +521,7 @@ static bool rests_on_loss(const struct op *op)
 static void wait_for_loss(struct op *op)
 {
 	op->left_out = op->shard->lost;
-	set_state(op, OP_UNSETTLED);
+	op_set_state(op, OP_UNSETTLED);
 	list_push_back(&op->shard->unsettled, &op->link);
 }
 
@@ -540,13 +546,13 @@ static void op_run(struct op *op)
 	if (!op->plan.writes && rests_on_loss(op)) {
 		wait_for_loss(op);
 	} else if (!op->plan.writes) {
-		op_finish(op, 0);
+		op_end(op, 0);
 	} else if (!op_changes_data(op)) {
 		op_write(op);
 	} else if (intent_begin(op)) {
 		op_intended(op);
 	} else {
-		set_state(op, OP_INTENDING);
+		op_set_state(op, OP_INTENDING);
 	}
 }
 
@@ -556,9 +562,9 @@ static void op_verify(struct op *op)
 	uint32_t lost = shard_lost_columns(op->shard, geometry_of(op), op->stripe);
 
 	op->shard->counters.repairs += bits_count(op->repairs) * (op->plan.end - op->plan.row);
-	set_state(op, OP_VERIFYING);
+	op_set_state(op, OP_VERIFYING);
 	prepare(op, IO_READ, op->repairs & op->avoid & ~lost);
-	issue(op);
+	op_issue(op);
 }
 
 /* All writes are done. */
@@ -577,13 +583,13 @@ static void op_written(struct op *op)
 	if (bits_count(op->left_out) > geometry_of(op)->redundant)
 		op->status = -EIO;
 	if (op->left_out & ~shard->settled && !shard->broken) {
-		set_state(op, OP_UNSETTLED);
+		op_set_state(op, OP_UNSETTLED);
 		list_push_back(&shard->unsettled, &op->link);
 		return;
 	}
 	if (op->left_out & ~shard->settled)
 		op->status = -EIO;
-	op_finish(op, op->status);
+	op_end(op, op->status);
 }
 
 /* The op has its rows. fed: it is the turn of this one among those that wait for memory; others do
@@ -593,11 +599,11 @@ static void op_plan(struct op *op, bool fed)
 	int error = op_make_plan(op);
 
 	if (error) {
-		op_finish(op, error == -ECANCELED ? 0 : error);
+		op_end(op, error == -ECANCELED ? 0 : error);
 	} else if ((fed || list_empty(&op->shard->starved)) && get_memory(op)) {
 		op_read(op);
 	} else {
-		set_state(op, OP_STARVED);
+		op_set_state(op, OP_STARVED);
 		list_push_back(&op->shard->starved, &op->link);
 	}
 }
@@ -614,10 +620,12 @@ static void op_lock(struct op *op)
 		plan_bands(&input, &op->plan);
 		assert(op->plan.bands);
 	}
+	op->lock_row = op->plan.row;
+	op->lock_end = op->plan.end;
 	if (stripe_lock(&op->shard->stripes, op))
 		op_plan(op, false);
 	else
-		set_state(op, OP_LOCKED_OUT);
+		op_set_state(op, OP_LOCKED_OUT);
 }
 
 void op_settled(struct shard *shard)
@@ -635,9 +643,9 @@ void op_settled(struct shard *shard)
 		else if (op->state == OP_LOGGING)
 			op_log(op);
 		else if (!(op->left_out & ~shard->settled))
-			op_finish(op, op->status);
+			op_end(op, op->status);
 		else if (shard->broken)
-			op_finish(op, -EIO);
+			op_end(op, -EIO);
 		else
 			list_push_back(&shard->unsettled, &op->link);
 	}

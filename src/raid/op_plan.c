@@ -96,10 +96,18 @@ static int make_sweep_plan(struct op *op, const struct plan_input *input)
 	op->work = OP_SWEEP;
 	switch (op->sweep->kind) {
 	case SWEEP_REBUILD:
+		if (op->forsakes) {
+			targets = 0;
+			copies &= ~input->unreadable;
+		}
 		if (!targets && !copies)
 			return -ECANCELED;
 		return plan_rebuild(input, targets, copies, &op->plan);
 	case SWEEP_RESYNC:
+		/* Only of a member that is lost the parities may say, right or wrong, what it held:
+		 * of one that is there that would be a lie. */
+		if (!is_mirror(op) && op->avoid & bits_below(geometry->data))
+			return -EIO;
 		return plan_resync(input, &op->plan);
 	default:
 		if (input->dirty)
@@ -114,8 +122,15 @@ int op_make_plan(struct op *op)
 {
 	struct array_counters *counters = &op->shard->counters;
 	struct plan_input input;
+	uint32_t bad;
 	int error;
 
+	/* Which rows are bad matters: they are planned one by one. What is bad is not read, and
+	 * written anew where something else can tell what it is. */
+	bad = bad_columns(op->shard, op->stripe, op->row_first, op->row_end);
+	if (bad && !op_is_one_piece(op))
+		return -EIO;
+	op->avoid |= bad;
 	op_plan_input(op, &input);
 	/* A broken array holds rows that a write has left half done. */
 	if (op->shard->broken && op->kind != IO_READ)
@@ -139,7 +154,7 @@ int op_make_plan(struct op *op)
 			return -ECANCELED;
 	}
 	op->work = OP_WRITE;
-	error = plan_write(&input, &op->plan);
+	error = op->forsakes ? plan_forsake(&input, &op->plan) : plan_write(&input, &op->plan);
 	if (error)
 		return error;
 	for (unsigned i = 0; i < op->plan.bands; i++) {

@@ -150,6 +150,19 @@ int plan_write(const struct plan_input *input, struct plan *plan)
 	return 0;
 }
 
+int plan_forsake(const struct plan_input *input, struct plan *plan)
+{
+	plan_bands(input, plan);
+	if (plan->touched & input->unwritable)
+		return -EIO;
+	for (unsigned i = 0; i < plan->bands; i++) {
+		plan->band[i].recipe = RECIPE_REWRITE;
+		plan->band[i].writes = plan->band[i].touched;
+	}
+	add_up(plan);
+	return 0;
+}
+
 int plan_read(const struct plan_input *input, struct plan *plan)
 {
 	plan_bands(input, plan);

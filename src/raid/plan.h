@@ -67,6 +67,10 @@ void plan_bands(const struct plan_input *input, struct plan *plan);
 /* A plan that writes the touched blocks. 0; -EIO: more is lost than the level survives. */
 int plan_write(const struct plan_input *input, struct plan *plan);
 
+/* For rows whose untouched data are lost for good: a plan that writes the touched blocks alone. The
+ * parities mean nothing then. -EIO: a touched column cannot be written. */
+int plan_forsake(const struct plan_input *input, struct plan *plan);
+
 /* A plan that reads them. 0; -EIO: a touched column is lost and cannot be recovered. */
 int plan_read(const struct plan_input *input, struct plan *plan);
 

@@ -174,6 +174,7 @@ void array_quiesce(struct array *whole)
 	array_settle(whole);
 	flush_members(whole);
 	array_settle(whole);
+	bad_begin(whole);
 }
 
 static int new_log_epoch(void *argument)
@@ -194,6 +195,7 @@ void array_resume(struct array *whole, bool changed)
 		if (!MUTANT(membership_keeps_log))
 			reactor_call(whole->keeper->reactor, new_log_epoch, whole->keeper);
 		keeper_commit_now(whole->keeper, true);
+		bad_finish(whole);
 		array_each_shard(whole, reset_log);
 	}
 	reactor_call(whole->keeper->reactor, let_ticks, whole->keeper);

@@ -456,7 +456,7 @@ static int full_transfer(struct replayer *replayer, const struct full_rows *full
 /* Makes the redundancy fit the data, in whatever mixture that is. What a missing data column
  * holds is
  * what the first parities say: no one knows better (docs/CONSISTENCY.md), but from now on all
- * ways of reading it agree. */
+ * ways of reading it agree. -ENODATA: a sector of what is there cannot be read. */
 static int fit_parity(struct replayer *replayer, const struct full_rows *full)
 {
 	const struct geometry *geometry = &replayer->geometry;
@@ -483,11 +483,61 @@ static int fit_parity(struct replayer *replayer, const struct full_rows *full)
 	}
 	error = full_transfer(replayer, full, IO_READ, (data & full->there) | used);
 	if (error)
-		return error;
+		return -ENODATA;
 	if (lost)
 		parity_recover(geometry->data, geometry->redundant, full->bytes, lost, all, read);
 	parity_generate(geometry->data, geometry->redundant, full->bytes, columns, parity);
 	return full_transfer(replayer, full, IO_WRITE, parities & ~used);
+}
+
+/* Whether a member that could not be read is there at all. */
+static bool answers(struct replayer *replayer, int row)
+{
+	const struct replay *replay = replayer->replay;
+	uint64_t place = replay->superblock->layout.superblocks[0].offset;
+	char *page = memory_map(LAYOUT_UNIT_BYTES, NULL);
+	bool there =
+		page && !transfer(replay->queues[row], IO_READ, place, page, LAYOUT_UNIT_BYTES);
+
+	if (page)
+		memory_unmap(page, LAYOUT_UNIT_BYTES);
+	return there;
+}
+
+/* What the parity of a row with a bad sector should be cannot be known. */
+static int mark_bad(struct replayer *replayer, const struct finding *finding)
+{
+	const struct geometry *geometry = &replayer->geometry;
+	uint64_t block = finding->entry.stripe * geometry->chunk_blocks + finding->entry.row;
+
+	for (unsigned column = geometry->data; column < geometry->members; column++)
+		if (!bad_list_add(replayer->replay->bad,
+			    (struct bad_range){block, finding->entry.rows,
+				    (uint8_t)column_row(replayer, finding, column)}))
+			return -ENOSPC;
+	return 0;
+}
+
+static int redo_full(struct replayer *replayer, const struct finding *finding);
+
+/* A sector of a full stripe cannot be read: row by row, for a row is a codeword of its own. */
+static int redo_damaged(struct replayer *replayer, const struct finding *finding)
+{
+	struct replay *replay = replayer->replay;
+	struct finding one = *finding;
+	int error = 0;
+
+	if (replay->failed_row < 0 || !answers(replayer, replay->failed_row))
+		return -EIO;
+	replay->failed_row = -1;
+	if (finding->entry.rows == 1)
+		return mark_bad(replayer, finding);
+	one.entry.rows = 1;
+	for (uint32_t i = 0; i < finding->entry.rows && !error; i++) {
+		one.entry.row = finding->entry.row + i;
+		error = redo_full(replayer, &one);
+	}
+	return error;
 }
 
 static int redo_full(struct replayer *replayer, const struct finding *finding)
@@ -506,7 +556,7 @@ static int redo_full(struct replayer *replayer, const struct finding *finding)
 	error = fit_parity(replayer, &full);
 	memory_unmap(full.memory, geometry->members * full.bytes);
 	replayer->full++;
-	return error;
+	return error == -ENODATA ? redo_damaged(replayer, finding) : error;
 }
 
 /* Goes through the writes that count, in order. */
@@ -676,7 +726,7 @@ static int read_map(const struct replay *replay, unsigned row, enum map_kind kin
 	struct keeper_map *map, char *memory)
 {
 	const struct superblock *superblock = replay->superblock;
-	uint64_t place = superblock->layout.intent.offset + 2 * (uint64_t)kind * LAYOUT_UNIT_BYTES;
+	uint64_t place = map_place(&superblock->layout, kind);
 	uint8_t bits[MAP_BYTES];
 	uint64_t generation;
 	int error = transfer(replay->queues[row], IO_READ, place, memory, 2 * LAYOUT_UNIT_BYTES);
@@ -691,19 +741,19 @@ static int read_map(const struct replay *replay, unsigned row, enum map_kind kin
 	return error;
 }
 
-int replay_maps(const struct replay *replay, struct keeper_map maps[MAPS], struct fail *fail)
+int replay_maps(const struct replay *replay, struct keeper_map maps[KEEPER_MAPS], struct fail *fail)
 {
 	char *memory = memory_map(2 * LAYOUT_UNIT_BYTES, NULL);
 	int error = memory ? 0 : -ENOMEM, read;
-	unsigned good[MAPS] = {0};
+	unsigned good[KEEPER_MAPS] = {0};
 
 	/* Each member that was live has all of it: one that can be read is enough. */
 	for (unsigned row = 0; row < replay->superblock->members && !error; row++)
-		for (unsigned kind = 0; kind < MAPS && replay->queues[row]; kind++) {
+		for (unsigned kind = 0; kind < KEEPER_MAPS && replay->queues[row]; kind++) {
 			read = read_map(replay, row, kind, &maps[kind], memory);
 			good[kind] += !read;
 		}
-	if (!error && (!good[MAP_DIRTY] || !good[MAP_MISSING]))
+	if (!error && (!good[MAP_DIRTY] || !good[MAP_MISSING] || !good[MAP_BAD]))
 		error = -EIO;
 	if (error)
 		fail_set(fail, -error, "cannot read the maps of array %s: %s",

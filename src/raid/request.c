@@ -30,7 +30,7 @@ static void request_put(struct request *request)
 		return;
 	}
 	if (io->kind == IO_FLUSH && shard->broken)
-		request->status = -EIO;
+		request->status = IO_OFFLINE;
 	list_push_front(&shard->requests, &request->link);
 	shard->requests_busy--;
 	shard->counters
@@ -198,6 +198,8 @@ static bool is_direct(const struct request *request, uint64_t stripe, uint32_t f
 {
 	const struct shard *shard = request->shard;
 	const struct geometry *geometry = &shard->array->geometry;
+	uint32_t touched =
+		bits_range(first / geometry->chunk_blocks, (end - 1) / geometry->chunk_blocks + 1);
 	uint32_t unreadable;
 
 	if (!geometry->redundant)
@@ -206,14 +208,17 @@ static bool is_direct(const struct request *request, uint64_t stripe, uint32_t f
 		return false;
 	if (geometry->level->redundancy == REDUNDANCY_MIRROR && intent_is_dirty(shard, stripe))
 		return false;
+	unreadable = bad_columns(shard, stripe, 0, geometry->chunk_blocks);
+	if (unreadable &&
+		(geometry->level->redundancy == REDUNDANCY_MIRROR || unreadable & touched))
+		return false;
 	if (!(shard->lost | shard->rebuilding | shard->pace.slow) || MUTANT(plan_direct_failed))
 		return true;
 	if (geometry->level->redundancy == REDUNDANCY_MIRROR)
 		return bits_count(shard_unreadable(shard, stripe)) < geometry->members;
 	unreadable =
 		shard_unreadable_columns(shard, geometry, stripe) | pace_avoid(shard, stripe, 0);
-	return !(unreadable & bits_range(first / geometry->chunk_blocks,
-				      (end - 1) / geometry->chunk_blocks + 1));
+	return !(unreadable & touched);
 }
 
 /* The rows of the window from next_row on, if [first, end) touches it. */
@@ -314,7 +319,7 @@ static void request_cut(struct request *request)
 	 * promise. */
 	if (flush && !request->next &&
 		bits_count(request->shard->lost) > request->shard->array->geometry.redundant)
-		request->status = -EIO;
+		request->status = IO_OFFLINE;
 	while (request->next < end)
 		if (!(flush ? cut_flush(request) : cut_slice(request))) {
 			list_push_back(&request->shard->cutting, &request->link);

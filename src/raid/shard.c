@@ -151,8 +151,10 @@ static int open_replacement(struct shard *shard, unsigned row, struct fail *fail
 		return 0;
 	error = blockdev_open_queue(
 		keeper->rows[row].dev, shard->reactor, &shard->replacement_queues[slot], fail);
-	if (!error)
+	if (!error) {
 		shard->replacements[slot] = shard->replacement_queues[slot];
+		shard->replacement_rows[slot] = (uint8_t)row;
+	}
 	return error;
 }
 
@@ -174,6 +176,7 @@ static int init_members(struct shard *shard, struct fail *fail)
 		shard->watermark[i] = row->watermark;
 	}
 	shard->settled = shard->announced = shard->lost;
+	bad_learn(shard);
 	for (unsigned row = 0; row < SUPERBLOCK_ROWS && !error; row++)
 		error = open_replacement(shard, row, fail);
 	if (!array->geometry.redundant)

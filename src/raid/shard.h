@@ -21,6 +21,7 @@
 #include "base/mutant.h"
 #include "block/blockdev.h"
 #include "raid/array.h"
+#include "raid/bad.h"
 #include "raid/geometry.h"
 #include "raid/intent.h"
 #include "raid/log.h"
@@ -66,6 +67,9 @@ enum op_state {
 	OP_WRITING,
 	OP_VERIFYING, /* reads again what could not be read and was written anew */
 	OP_UNSETTLED, /* done, but a member that it left out is not known to be lost everywhere */
+	OP_PROBING,   /* asks whether members that could not be read are there at all */
+	OP_MARKING,   /* waits for the list of bad blocks to be durable */
+	OP_DUE,	      /* has its rows, and is to be planned in the next turn */
 	OP_STATES,
 };
 
@@ -99,7 +103,8 @@ struct op {
 	struct sweep_op *sweep; /* SWEEP: for whom; there are no slices then */
 	uint64_t stripe;
 	uint32_t first, end, row_first, row_end; /* as in slice */
-	uint32_t avoid;				 /* columns that were read in vain */
+	uint32_t lock_row, lock_end;		 /* rows that are its own */
+	uint32_t avoid;				 /* columns that were read in vain, or are bad */
 	uint32_t left_out;			 /* members that a write of this op did not reach */
 	uint32_t pending;
 	uint32_t read_errors; /* columns */
@@ -115,6 +120,14 @@ struct op {
 	uint32_t log_members; /* those whose record it is; of them, those that failed to take it: */
 	uint32_t log_failed;
 	unsigned log_turn;
+	/* raid/op_end.c: it could not be carried out as a whole, and is taken apart: */
+	bool apart;
+	struct list rest;    /* of struct slice: those that come later */
+	uint32_t window_end; /* and the rows from row_end on */
+	bool probed;	     /* who could not be read has been asked whether it is there */
+	bool forsakes;	     /* its rows have lost data: their parity is bad from now on */
+	bool heals;	     /* it writes bad blocks: they are good afterwards */
+	struct bad_change change;
 	struct list_node bucket; /* in the shard's row locks */
 	struct list_node link;	 /* in the list that its state names */
 	unsigned ios_used;
@@ -146,6 +159,7 @@ struct shard {
 	/* Copies that are to take a slot: they get what the slot gets. NULL: none, or lost. */
 	struct blockdev_queue *replacements[RAID_MEMBERS_MAX];
 	struct blockdev_queue *replacement_queues[RAID_MEMBERS_MAX]; /* the same, also when lost */
+	uint8_t replacement_rows[RAID_MEMBERS_MAX];		     /* of the table */
 	/* Home's shard only. */
 	uint32_t announced;
 	unsigned acks[RAID_MEMBERS_MAX];
@@ -153,6 +167,7 @@ struct shard {
 
 	struct shard_intent intent;
 	struct shard_log log;
+	struct shard_bad bad;
 
 	struct stripe_table stripes;
 	struct list requests, slices, ops; /* free ones */
@@ -217,7 +232,7 @@ struct sweep_op {
 	uint64_t stripe;
 	uint32_t row_first, row_end;
 	int status;
-	uint32_t mismatches, located, repaired; /* rows */
+	uint32_t mismatches, located, repaired, unreadable; /* rows */
 	struct list_node link;
 };
 
@@ -247,9 +262,29 @@ void op_log(struct op *op);
 void op_logged(struct op *op);
 /* On the owner of the stripe. */
 void op_sweep(struct shard *shard, struct sweep_op *sweep);
+void op_set_state(struct op *op, enum op_state state);
+/* OP_PROBING: adds a read of one block at that byte of the column's member. */
+void op_add_probe(struct op *op, unsigned column, uint64_t offset);
+/* Submits op->ios; what the state asks for goes on when all are done. */
+void op_issue(struct op *op);
 
 /* Makes op->ios what writes the planned rows of the columns; nothing is submitted. */
 void op_prepare_writes(struct op *op, uint32_t columns);
+
+/* raid/op_end.c */
+/* The op, or the piece of it that was under way, has come to its end; -EIO: nothing was changed. */
+void op_end(struct op *op, int status);
+/* Whether it is one row of one slice, or of a sweep: an error could not be smaller. */
+bool op_is_one_piece(const struct op *op);
+/* Nothing has happened yet to the piece that is next. */
+void op_begin_piece(struct op *op);
+/* OP_PROBING: a member did not answer; all have been asked. */
+void op_probe_failed(struct op *op, unsigned column);
+void op_probed(struct op *op);
+/* OP_MARKING: change.status says how it went. */
+void op_marked(struct op *op);
+/* Whether what the op writes is on the list of bad blocks. */
+bool op_meets_bad(const struct op *op);
 
 /* raid/op_plan.c */
 /* What a plan of the op is made from. */

@@ -242,6 +242,22 @@ static int record_absent(struct build *build, struct replay *replay, struct fail
 	return error;
 }
 
+/* The array that is built from this writes the list down, before anything relies on it. */
+static int replay_with_bad(struct build *build, struct replay *replay, struct fail *fail)
+{
+	uint8_t *bits = build->maps[MAP_BAD].bits;
+	struct bad_list bad;
+	int error;
+
+	if (!bad_list_decode(&bad, bits))
+		return 0; /* build_array() says so */
+	replay->bad = &bad;
+	error = replay_log(replay, fail);
+	bad_list_encode(&bad, bits);
+	build->superblock.bad_blocks |= bad.count > 0;
+	return error;
+}
+
 /* What the last run left behind: the log is re-done, the maps are read. */
 static int recover_once(struct build *build, const struct array_start_options *options,
 	int *failed_row, struct fail *fail)
@@ -279,7 +295,7 @@ static int recover_once(struct build *build, const struct array_start_options *o
 	if (!error)
 		error = record_absent(build, &replay, fail);
 	if (!error && !was_clean && is_parity(superblock))
-		error = replay_log(&replay, fail);
+		error = replay_with_bad(build, &replay, fail);
 	*failed_row = replay.failed_row;
 	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++)
 		if (replay.queues[i])
@@ -338,12 +354,13 @@ int array_start(struct array **array, const struct assembly *assembly,
 		return error;
 	build = calloc(1, sizeof(*build));
 	if (build)
-		build->maps[MAP_DIRTY].bits = calloc(MAPS, MAP_BYTES);
-	if (!build || !build->maps[MAP_DIRTY].bits) {
+		build->maps[0].bits = calloc(KEEPER_MAPS, MAP_BYTES);
+	if (!build || !build->maps[0].bits) {
 		free(build);
 		return fail_set(fail, ENOMEM, "no memory for array %s", assembly->superblock.name);
 	}
-	build->maps[MAP_MISSING].bits = build->maps[MAP_DIRTY].bits + MAP_BYTES;
+	for (unsigned kind = 1; kind < KEEPER_MAPS; kind++)
+		build->maps[kind].bits = build->maps[0].bits + kind * MAP_BYTES;
 	build->group = group;
 	start_config(build, assembly, options);
 	/* After a crash nobody knows how far a copy had got. */
@@ -365,7 +382,7 @@ int array_start(struct array **array, const struct assembly *assembly,
 			BRAID_VERSION);
 		error = build_array(array, build, fail);
 	}
-	free(build->maps[MAP_DIRTY].bits);
+	free(build->maps[0].bits);
 	free(build);
 	return error;
 }

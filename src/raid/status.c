@@ -92,6 +92,7 @@ static int add_table(void *argument)
 		member->watermark = row->watermark;
 		member->stripes = superblock->stripes;
 		member->resyncable = row->resyncable;
+		member->bad_blocks = bad_list_blocks(&keeper->bad.list, i);
 		status->rebuilding += row->state == ROW_REBUILDING;
 		status->replacing += row->state == ROW_REPLACING;
 		status->spares += row->state == ROW_SPARE && member->dev && !keeper->rows[i].broken;

@@ -40,7 +40,7 @@ static struct list *bucket_of(struct stripe_table *table, const struct op *op)
 
 static bool in_conflict(const struct op *a, const struct op *b)
 {
-	return a->stripe == b->stripe && a->plan.row < b->plan.end && b->plan.row < a->plan.end &&
+	return a->stripe == b->stripe && a->lock_row < b->lock_end && b->lock_row < a->lock_end &&
 	       (a->exclusive || b->exclusive);
 }
 

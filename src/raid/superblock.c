@@ -14,7 +14,8 @@
 #include "raid/member.h"
 
 /* Bits of the three feature sets. None is in use yet. */
-enum { COMPAT_KNOWN = 0, RO_COMPAT_KNOWN = 0, INCOMPAT_KNOWN = 0 };
+enum { COMPAT_KNOWN = 0, RO_COMPAT_KNOWN = 0, INCOMPAT_KNOWN = 1 };
+enum { INCOMPAT_BAD_BLOCKS = 1 };
 enum { CHUNK_BYTES_MAX = 1 << 20 };
 enum { CHECKSUM_CRC32C = 1, FLAG_CLEAN = 1, FLAG_UNMADE = 2, ROW_FLAG_RESYNCABLE = 1 };
 
@@ -210,6 +211,7 @@ void superblock_encode(const struct superblock *superblock, uint64_t place, void
 	disk->minor = le16_of(SUPERBLOCK_MINOR);
 	disk->bytes = le32_of(SUPERBLOCK_BYTES);
 	disk->checksum_type = le32_of(CHECKSUM_CRC32C);
+	disk->incompat = le64_of(superblock->bad_blocks ? INCOMPAT_BAD_BLOCKS : 0);
 	disk->array_uuid = superblock->array_uuid;
 	memcpy(disk->name, superblock->name, sizeof(disk->name));
 	disk->host_id = superblock->host_id;
@@ -313,6 +315,7 @@ static bool layout_decode(struct superblock *superblock, const struct disk_super
 	       layout->superblocks[0].bytes == (uint64_t)layout->slots * LAYOUT_UNIT_BYTES &&
 	       layout->superblocks[1].bytes == layout->superblocks[0].bytes &&
 	       layout->intent.bytes >= 4 * LAYOUT_UNIT_BYTES &&
+	       layout->bad_blocks.bytes >= 2 * LAYOUT_UNIT_BYTES &&
 	       layout->log.bytes >= 4 * LAYOUT_UNIT_BYTES &&
 	       layout->notes.bytes >= 2 * LAYOUT_UNIT_BYTES && areas_are_apart(layout);
 }
@@ -448,6 +451,7 @@ int superblock_decode(
 	superblock->epoch = disk->epoch;
 	memcpy(superblock->ancestors, disk->ancestors, sizeof(superblock->ancestors));
 	superblock->log_epoch = le64_get(disk->log_epoch);
+	superblock->bad_blocks = le64_get(disk->incompat) & INCOMPAT_BAD_BLOCKS;
 	superblock->clean = le32_get(disk->flags) & FLAG_CLEAN;
 	superblock->unmade = le32_get(disk->flags) & FLAG_UNMADE;
 	memcpy(superblock->writer, disk->writer, sizeof(superblock->writer));

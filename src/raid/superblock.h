@@ -83,6 +83,7 @@ struct superblock {
 	struct uuid epoch;	  /* new at every start and change of membership */
 	struct uuid ancestors[3]; /* the epochs before, the latest first */
 	bool clean;		  /* stopped in order: log and dirty map are of no account */
+	bool bad_blocks;	  /* it has, or had, a list of them: FEATURE_BAD_BLOCKS */
 	bool unmade;		  /* the array is not there: it was being made, or deleted */
 	uint64_t log_epoch;	  /* records of other epochs are dead */
 	struct superblock_row rows[SUPERBLOCK_ROWS];

@@ -67,10 +67,9 @@ static void count(struct sweep *sweep, unsigned index)
 	atomic_fetch_add(&progress->located, op->located);
 	if (!op->status)
 		atomic_fetch_add(&progress->repaired, op->repaired);
-	if (op->status) {
-		atomic_fetch_add(&progress->unreadable, op->row_end - op->row_first);
+	atomic_fetch_add(&progress->unreadable, op->unreadable);
+	if (op->status)
 		sweep->failed_stripe = MIN(sweep->failed_stripe, op->stripe);
-	}
 }
 
 static void drain(struct sweep *sweep)
@@ -349,9 +348,9 @@ static int fail_rebuild(struct sweep *sweep, struct fail *fail)
 
 	return fail_set(fail, EIO,
 		"array %s: stripe %llu cannot be rebuilt, because other drives cannot be read "
-		"there; "
-		"what is below is in sync, and the drive stays rebuilding. Replace the drives that "
-		"have read errors, see braid array show %s",
+		"there, and a resync has to come first or the list of bad blocks is full; what is "
+		"below is in sync, and the drive stays rebuilding. Replace the drives that have "
+		"read errors, see braid array show %s",
 		superblock->name, (unsigned long long)sweep->failed_stripe, superblock->name);
 }
 
@@ -393,6 +392,12 @@ static int rebuild(struct sweep *sweep, struct fail *fail)
 	}
 	if (!error)
 		error = finish_rebuild(sweep, look, fail);
+	if (!error && atomic_load(&sweep->progress->unreadable))
+		log_warning(
+			"event=RebuiltWithLoss array=%s rows=%llu effect=\"what these rows have "
+			"lost gives I/O errors until it is written anew\"",
+			whole->config.name,
+			(unsigned long long)atomic_load(&sweep->progress->unreadable));
 	free(look);
 	return error;
 }

@@ -61,8 +61,13 @@ static void request_done(struct io *io)
 		reactor_index(request->client->reactor), request->kind,
 		(unsigned long long)request->first, request->blocks, io->status);
 	run_trace(request->first << 8 | (uint64_t)request->kind << 1 | (io->status != 0));
+	/* Who holds requests until the drives are back must be able to tell. */
+	if (io->status && io->status != IO_OFFLINE && world->setup->tolerance && !world->flaky)
+		run_wrong("depth %u: what a broken array cannot serve failed (%d)", world->level,
+			io->status);
 	if (io->status) {
 		run.counts.errors++;
+		world->errors++;
 		if (!world->beyond)
 			run_wrong("depth %u: %s of %u blocks at %llu failed (%d) within the "
 				  "level's promise",

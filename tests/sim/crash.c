@@ -170,14 +170,15 @@ void settle_redundancy(struct world *world)
 
 	for (unsigned rounds = 0; (kind = array_sweep_due(world->array)) >= 0; rounds++) {
 		struct sweep_progress progress = {0};
+		bool is_void = world_has_void_copy(world);
 		int error = array_sweep(world->array, (enum sweep_kind)kind, &progress, &fail);
 
 		run.counts.sweeps++;
-		if (error && !world->beyond && !has_trouble(world))
+		if (error && !world->beyond && !has_trouble(world) && !is_void)
 			run_wrong("depth %u: sweep %d failed: %s", world->level, kind, fail.text);
 		if (rounds > 4)
 			run_wrong("depth %u: sweep %d is due for ever", world->level, kind);
-		if (error)
+		if (error && !(is_void && kind == SWEEP_REBUILD))
 			break;
 	}
 	world->exposed = world->forsaken = false;
@@ -391,6 +392,7 @@ static void live_on(const struct world *from, struct crash_choice choice, bool s
 
 	copy_world(world, from, &choice);
 	world_open(world, seed);
+	world->flaky = from->flaky;
 	world->crash = crash_random;
 	world->exposed = from->exposed;
 	bits_for_each (slot, choice.lose)

@@ -111,6 +111,7 @@ static void make_one_flaky(struct world *world)
 	unsigned slot = (unsigned)random_below(&world->random, world->setup->members);
 
 	world->drive[slot].flaky_per_thousand = 60;
+	world->flaky = true;
 	world->good[slot] = false;
 }
 

@@ -6,6 +6,7 @@
  *	sim --states N       random lives with crashes, until N states were recovered from
  *	sim --exhaustive     all short sequences of operations, a crash at every command of a drive;
  *	                     --samples M: states at each crash, at most (64); --seconds T: no longer
+ *	sim --damage N       N arrays of which more is lost, here and there, than they survive
  *	sim --memory N       N arrays in which each allocation fails
  *	sim --mutants        every deliberate fault must be noticed (a -Dmutants=true build),
  *	                     and every defect of a drive's firmware
@@ -24,6 +25,7 @@
 
 #include "base/bits.h"
 #include "base/mutant.h"
+#include "damage.h"
 #include "drive.h"
 #include "exhaustive.h"
 #include "jobs.h"
@@ -32,7 +34,7 @@
 
 enum { SAMPLES_DEFAULT = 64 };
 
-enum mode { MODE_LIVES, MODE_STATES, MODE_EXHAUSTIVE, MODE_MEMORY, MODE_MUTANTS };
+enum mode { MODE_LIVES, MODE_STATES, MODE_EXHAUSTIVE, MODE_MEMORY, MODE_DAMAGE, MODE_MUTANTS };
 
 struct options {
 	enum mode mode;
@@ -61,6 +63,12 @@ static void run_memory(uint64_t number, const void *argument)
 	memory_loss_run(number);
 }
 
+static void run_damage(uint64_t number, const void *argument)
+{
+	(void)argument;
+	damage_run(number);
+}
+
 static void describe(const struct options *options, const char *mode)
 {
 	snprintf(run.command, sizeof(run.command), "%s --count 1 --jobs 1%s%s%s%s", mode,
@@ -85,8 +93,8 @@ static int say_figures(const char *what, const struct run_counts *sum, unsigned 
 static int run_mode(struct options *options)
 {
 	static const char *const names[] = {
-		"--lives 1", "--states 1000000", "--exhaustive", "--memory 1"};
-	static const char *const titles[] = {"lives", "states", "exhaustive", "memory"};
+		"--lives 1", "--states 1000000", "--exhaustive", "--memory 1", "--damage 1"};
+	static const char *const titles[] = {"lives", "states", "exhaustive", "memory", "damage"};
 	struct run_counts sum;
 	double start = seconds_now();
 	unsigned wrong;
@@ -94,6 +102,7 @@ static int run_mode(struct options *options)
 	describe(options, names[options->mode]);
 	options->jobs.run = options->mode == MODE_EXHAUSTIVE ? run_case
 			    : options->mode == MODE_MEMORY   ? run_memory
+			    : options->mode == MODE_DAMAGE   ? run_damage
 							     : run_life;
 	options->jobs.argument = options;
 	options->life.crashes = options->mode == MODE_STATES;
@@ -115,7 +124,10 @@ static void run_any(uint64_t number, const void *argument)
 	struct options options = *(const struct options *)argument;
 
 	options.life.crashes = number % 4 != 0;
-	if (number % 4 == 3) {
+	if (number % 8 == 5) {
+		describe(&options, "--damage 1");
+		damage_run(number);
+	} else if (number % 4 == 3) {
 		describe(&options, "--exhaustive --samples 4");
 		exhaustive_run(number, 4);
 	} else {
@@ -213,6 +225,7 @@ static const struct option long_options[] = {
 	{"states", required_argument, NULL, 'S'},
 	{"exhaustive", no_argument, NULL, 'x'},
 	{"memory", required_argument, NULL, 'o'},
+	{"damage", required_argument, NULL, 'd'},
 	{"mutants", no_argument, NULL, 'M'},
 	{"samples", required_argument, NULL, 'p'},
 	{"seconds", required_argument, NULL, 't'},
@@ -241,6 +254,10 @@ static bool take(struct options *options, int option, const char *value)
 		return true;
 	case 'o':
 		options->mode = MODE_MEMORY;
+		options->jobs.count = number(value);
+		return true;
+	case 'd':
+		options->mode = MODE_DAMAGE;
 		options->jobs.count = number(value);
 		return true;
 	case 'M':

@@ -104,6 +104,7 @@ void world_open(struct world *world, uint64_t seed)
 						: (unsigned)random_below(&world->random, 20));
 	world->array = NULL;
 	world->beyond = world->setup->beyond;
+	world->flaky = false;
 	world->busy = world->ios_left = 0;
 	world->written = 0;
 	world->paused = world->changing = world->exposed = world->forsaken = false;
@@ -396,6 +397,18 @@ void world_refresh(struct world *world)
 			world->good[row] = member->state == ROW_IN_SYNC && !drive->dead &&
 					   !drive->flaky_per_thousand;
 	}
+}
+
+bool world_has_void_copy(struct world *world)
+{
+	const struct array_status *status = &world->status;
+
+	array_status(world->array, &world->status);
+	for (unsigned row = world->setup->members; row < status->rows; row++)
+		if (status->member[row].state == ROW_REPLACING &&
+			status->member[status->member[row].replaces].state == ROW_FAILED)
+			return true;
+	return false;
 }
 
 unsigned world_bad_in_part(const struct world *world, unsigned part)

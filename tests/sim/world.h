@@ -84,6 +84,7 @@ struct world {
 	/* The array must do without no more than tolerance of those that are not good. */
 	bool good[MEMBERS_MAX];
 	bool beyond;   /* setup->beyond, as long as what died is not back */
+	bool flaky;    /* drives have, or had, sectors that cannot be read */
 	bool changing; /* membership: between two states that are known */
 	bool forsaken; /* started with accepted loss: redundancy is not known to be right */
 	bool exposed;  /* redundancy is not right until a resync: a further loss is not covered */
@@ -92,6 +93,7 @@ struct world {
 		[2]; /* what the notes may be: as last written, as being written; 0: none yet */
 
 	unsigned ios_left, busy;
+	uint64_t errors;  /* requests that got one */
 	bool paused;	  /* clients issue nothing */
 	uint64_t written; /* first block of the write that was acknowledged last */
 	struct client clients[REACTORS];
@@ -139,6 +141,9 @@ void world_check_notes(struct world *world);
 
 /* Asks the array which members are in sync, and believes it. */
 void world_refresh(struct world *world);
+/* Whether a slot has failed that is being replaced: its copy is void, and the sweep that finds out
+ * says so. */
+bool world_has_void_copy(struct world *world);
 unsigned world_bad_in_part(const struct world *world, unsigned part);
 /* Slots that may still be lost in the part of this slot. */
 static inline unsigned world_part_of(const struct world *world, unsigned slot)

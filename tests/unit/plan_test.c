@@ -623,6 +623,32 @@ static void test_parity_writes(void **state)
 		}
 }
 
+/* The touched blocks and nothing else, if all can be written. */
+static void check_forsake(const struct plan_input *input, const struct plan *expected)
+{
+	struct plan plan;
+	int error = plan_forsake(input, &plan);
+
+	expect(!error == !(expected->touched & input->unwritable), "forsakes: %d", error);
+	if (error)
+		return;
+	check_bands(input, &plan, expected);
+	expect(!plan.reads && !plan.recovers && plan.writes == expected->touched,
+		"a forsaken row is more than written");
+	for (unsigned i = 0; i < plan.bands; i++)
+		expect(plan.band[i].writes == plan.band[i].touched && !plan.band[i].reads,
+			"a forsaken band is more than written");
+}
+
+static void test_forsaken_writes(void **state)
+{
+	(void)state;
+	for (unsigned data = 1; data <= DATA; data++) {
+		set_shape(data, PARITY);
+		for_every_setting(data, PARITY, false, check_forsake);
+	}
+}
+
 static void test_parity_reads(void **state)
 {
 	(void)state;
@@ -718,6 +744,7 @@ int main(void)
 		cmocka_unit_test(test_mirrors),
 		cmocka_unit_test(test_parity_writes),
 		cmocka_unit_test(test_parity_reads),
+		cmocka_unit_test(test_forsaken_writes),
 	};
 
 	unit_start();

@@ -24,8 +24,8 @@ static bool conflict(const struct op *a, const struct op *b)
 {
 	if (a->stripe != b->stripe || !(a->exclusive || b->exclusive))
 		return false;
-	for (uint32_t row = a->plan.row; row < a->plan.end; row++)
-		if (row >= b->plan.row && row < b->plan.end)
+	for (uint32_t row = a->lock_row; row < a->lock_end; row++)
+		if (row >= b->lock_row && row < b->lock_end)
 			return true;
 	return false;
 }
@@ -45,8 +45,8 @@ static struct op *prepare(
 	struct op *op = &ops[index];
 
 	op->stripe = stripe;
-	op->plan.row = row;
-	op->plan.end = end;
+	op->lock_row = row;
+	op->lock_end = end;
 	op->exclusive = exclusive;
 	return op;
 }
@@ -62,7 +62,7 @@ static bool enter(struct op *op)
 	op->state = model.granted[op - ops] ? OP_WRITING : OP_LOCKED_OUT;
 	expect(model.granted[op - ops] == right,
 		"stripe %u, rows [%u, %u): granted %d instead of %d", (unsigned)op->stripe,
-		op->plan.row, op->plan.end, !right, right);
+		op->lock_row, op->lock_end, !right, right);
 	return right;
 }
 
