@@ -160,6 +160,7 @@ static const struct command rows[] = {
 		VALUE("name", "NAME", "of the controller (the volume's)"),
 		VALUE("path", "PATH", "of the guest's socket, also --socket (RUN_DIR/vhost/NAME.sock)"),
 		FLAG("read-only", "the guest may only read"),
+		VALUE("when-broken", "hold|error", "while the array is broken the guest waits, or gets errors (hold)"),
 		SPELLING("socket", VALUE, "path"),
 		SPELLING("ctrlr", VALUE, "name"),
 		SPELLING("cpumask", VALUE, "cores"),

@@ -27,9 +27,11 @@ static const struct column columns[] = {
 	{"queues", "QUEUES", COLUMN_NUMBER, 0},
 	{"requests", "REQUESTS", COLUMN_NUMBER, 0},
 	{"errors", "ERRORS", COLUMN_NUMBER, 0},
+	{"held", "HELD", COLUMN_NUMBER, COLUMN_WIDE},
 	{"notifications", "NOTIFICATIONS", COLUMN_NUMBER, COLUMN_WIDE},
 	{"sessions", "SESSIONS", COLUMN_NUMBER, COLUMN_WIDE},
 	{"read_only", "READ-ONLY", COLUMN_YES, COLUMN_WIDE},
+	{"when_broken", "WHEN BROKEN", COLUMN_TEXT, COLUMN_WIDE},
 	{"block_bytes", "BLOCK", COLUMN_NUMBER, COLUMN_WIDE},
 	{"queue_memory_bytes", "QUEUE MEMORY", COLUMN_BYTES, COLUMN_WIDE},
 	{"socket", "SOCKET", COLUMN_TEXT, 0},
@@ -127,6 +129,9 @@ static int read_params(struct cli *cli, json_t *params, struct fail *fail)
 		json_object_set_new(params, "name", json_string(name));
 	if (option_given(cli, "read-only"))
 		json_object_set_new(params, "read_only", json_true());
+	if (option_text(cli, "when-broken"))
+		json_object_set_new(
+			params, "when_broken", json_string(option_text(cli, "when-broken")));
 	error = add_cores(cli, params, fail);
 	return error ? error : add_path(cli, params, fail);
 }

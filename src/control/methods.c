@@ -142,6 +142,7 @@ static const struct rpc_method methods[] = {
 		STRING("cores", "which of the daemon's cores serve it: 8-11,14 or 0x3; all when absent"),
 		STRING("socket", "path of the socket; RUN_DIR/vhost/NAME.sock when absent"),
 		BOOLEAN("read_only", "the guest may only read"),
+		STRING("when_broken", "hold or error: what the guest gets while the array is broken; hold when absent"),
 		BOOLEAN("dry_run", "only check")}},
 	{"vhost.delete", vhost_delete, "ends an export", {
 		STRING_("name", "the controller"),

@@ -3,7 +3,7 @@
  * The notes of an array: its volumes and controllers, as JSON on its members.
  *
  *	{"version":1, "volumes":[{"name","first_block","blocks"}],
- *	 "exports":[{"name","volume","cores","socket","read_only","serial"}]}
+ *	 "exports":[{"name","volume","cores","socket","read_only","serial","when_broken"}]}
  *
  * Every change of volumes and controllers writes them before it is answered; a change that cannot
  * be written is undone. Control lock held.

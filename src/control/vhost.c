@@ -12,10 +12,30 @@
 #include "control/sockets.h"
 #include "reactor/reactor.h"
 
-static const char *trouble_of(const struct export *export, const struct controller_status *status)
+static const char *when_broken(const struct controller_config *config)
+{
+	return config->holds ? "hold" : "error";
+}
+
+static int read_when_broken(struct controller_config *config, const char *text, struct fail *fail)
+{
+	config->holds = !strcmp(text, "hold");
+	return config->holds || !strcmp(text, "error")
+		       ? 0
+		       : fail_set(fail, EINVAL,
+				 "while its array is broken a guest can wait or get errors: "
+				 "when_broken is hold or error, not '%.32s'",
+				 text);
+}
+
+static const char *trouble_of(const struct export *export, struct controller_status *status)
 {
 	if (!export->controller)
 		return export->trouble;
+	if (status->held)
+		snprintf(status->trouble, sizeof(status->trouble),
+			"%llu requests of the guest wait, because array %s is broken",
+			(unsigned long long)status->held, export->array->name);
 	if (!status->trouble[0] && status->connected && status->queues && !status->inflight)
 		return "the front end does not note requests in flight: a restart of braidd gives "
 		       "its "
@@ -34,7 +54,7 @@ json_t *export_json(struct export *export)
 		controller_status(export->controller, &status);
 	return json_pack(
 		"{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:i, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:b, "
-		"s:I, s:s}",
+		"s:I, s:s, s:I, s:s}",
 		"name", config->name, "volume", export->volume_name, "array", export->array->name,
 		"socket", config->path, "cores", cpumask_print(&config->cores, cores), "running",
 		export->controller != NULL, "connected", status.connected, "queues",
@@ -43,16 +63,17 @@ json_t *export_json(struct export *export)
 		(json_int_t)status.sessions, "read_only", config->read_only, "bytes",
 		(json_int_t)(config->dev ? blockdev_bytes(config->dev) : 0), "block_bytes",
 		(json_int_t)(config->dev ? config->dev->block_bytes : 0), "inflight",
-		status.inflight, "queue_memory_bytes", (json_int_t)status.queue_bytes, "trouble",
+		status.inflight, "queue_memory_bytes", (json_int_t)status.queue_bytes,
+		"when_broken", when_broken(config), "held", (json_int_t)status.held, "trouble",
 		trouble_of(export, &status));
 }
 
 json_t *export_note(const struct export *export)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s}", "name", export->config.name, "volume",
-		export->volume_name, "cores", export->cores, "socket",
+	return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s}", "name", export->config.name,
+		"volume", export->volume_name, "cores", export->cores, "socket",
 		export->own_path ? export->config.path : "", "read_only", export->config.read_only,
-		"serial", export->config.serial);
+		"serial", export->config.serial, "when_broken", when_broken(&export->config));
 }
 
 METHOD(vhost_list)
@@ -178,6 +199,9 @@ static int read_export(
 		return fail_set(fail, EBUSY, "%s is in use by %s: delete that first", plain,
 			config->dev->user);
 	config->read_only = rpc_boolean(params, "read_only");
+	error = read_when_broken(config, rpc_string(params, "when_broken", "hold"), fail);
+	if (error)
+		return error;
 	snprintf(export->cores, sizeof(export->cores), "%s", cores);
 	return read_cores(daemon, &config->cores, cores, fail);
 }
@@ -255,6 +279,7 @@ struct export *export_restore(
 		!take_text(export->config.serial, sizeof(export->config.serial), note, "serial") ||
 		!take_text(export->volume_name, sizeof(export->volume_name), note, "volume") ||
 		!take_text(export->cores, sizeof(export->cores), note, "cores") ||
+		read_when_broken(&export->config, rpc_string(note, "when_broken", "hold"), NULL) ||
 		name_check(export->config.name, "the controller", NULL)) {
 		fail_set(fail, EILSEQ, "a controller in its notes makes no sense");
 		free(export);

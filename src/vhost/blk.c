@@ -29,6 +29,8 @@ static void io_done(struct io *io)
 {
 	struct queue_request *request = container_of(io, struct queue_request, io);
 
+	if (io->status == IO_OFFLINE && queue_hold(request))
+		return;
 	/* What a failed read left in the guest's memory is not data. */
 	if (io->status)
 		request->written = 0;

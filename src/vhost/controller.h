@@ -29,6 +29,7 @@ struct controller_config {
 	char serial[CONTROLLER_NAME_BYTES]; /* what GET_ID answers, cut to 20 bytes */
 	struct blockdev *dev;
 	bool read_only;
+	bool holds;	      /* the guest waits while the array is broken, and gets no errors */
 	struct cpumask cores; /* each has a reactor */
 };
 
@@ -37,6 +38,7 @@ struct controller_status {
 	bool inflight; /* the front end keeps what is in flight: it survives a restart of braidd */
 	unsigned queues; /* running */
 	uint64_t requests, notifications, errors;
+	uint64_t held;	   /* requests that wait until the array is not broken any more */
 	uint64_t sessions; /* since the controller was made */
 	uint64_t features;
 	size_t queue_bytes;	       /* memory of one running queue of the largest size */

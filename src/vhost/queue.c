@@ -60,6 +60,60 @@ void queue_complete(struct queue_request *request, enum virtio_blk_status status
 	inflight_put(&queue->inflight, request->chain.head);
 }
 
+/* --- what a broken array cannot serve -------------------------------------------------------- */
+
+bool queue_hold(struct queue_request *request)
+{
+	struct queue *queue = request->queue;
+
+	if (queue->offline == OFFLINE_FAILS || is_broken(queue))
+		return false;
+	if (queue->offline == OFFLINE_LEAVES) {
+		queue->in_flight--;
+		list_push_front(&queue->free, &request->io.link);
+		return true;
+	}
+	if (list_empty(&queue->held))
+		log_warning("event=RequestsHeld controller=%s effect=\"the guest waits\" "
+			    "why=\"the array is broken\" cure=\"bring its drives back, then braid "
+			    "array stop --connected and braid array start\"",
+			queue->device->controller);
+	list_push_back(&queue->held, &request->io.link);
+	counter_add(&queue->counters.held, 1);
+	return true;
+}
+
+/* Held requests are answered, or left. */
+static void release_held(struct queue *queue)
+{
+	struct list_node *node;
+
+	while ((node = list_pop_front(&queue->held))) {
+		struct queue_request *request =
+			container_of(container_of(node, struct io, link), struct queue_request, io);
+
+		counter_add(&queue->counters.held, (uint64_t)-1);
+		request->written = 0;
+		if (!queue_hold(request))
+			queue_complete(request, VIRTIO_BLK_S_IOERR);
+	}
+}
+
+static int leave_on_reactor(void *argument)
+{
+	struct queue *queue = argument;
+
+	queue->offline = OFFLINE_LEAVES;
+	release_held(queue);
+	return 0;
+}
+
+void queue_leave_held(struct queue *queue)
+{
+	if (queue->running && queue->device->region && queue->device->holds)
+		reactor_call(queue->reactor, leave_on_reactor, queue);
+}
+
 void queue_refuse(struct queue_request *request, const struct fail *fail)
 {
 	struct queue *queue = request->queue;
@@ -216,6 +270,8 @@ int queue_start(struct queue *queue, struct fail *fail)
 	queue->poller = (struct poller){queue_poll, queue_arm, queue_disarm, {NULL, NULL}};
 	atomic_store(&queue->broken, false);
 	queue->sleeping = queue->parked = queue->draining = false;
+	queue->offline = queue->device->holds ? OFFLINE_HOLDS : OFFLINE_FAILS;
+	list_init(&queue->held);
 	queue->ring.published_used = queue->ring.next_used;
 	queue->in_flight = 0;
 	if (allocate_requests(queue))
@@ -245,6 +301,9 @@ static int park_on_reactor(void *argument)
 
 	poller_remove(&queue->poller);
 	queue->draining = true;
+	if (queue->offline == OFFLINE_HOLDS)
+		queue->offline = OFFLINE_FAILS;
+	release_held(queue);
 	if (queue->kick_fd >= 0)
 		reactor_unwatch(queue->reactor, queue->kick_fd);
 	return 0;

@@ -57,6 +57,15 @@ struct queue_request {
 
 struct queue_counters {
 	uint64_t requests, notifications, errors;
+	uint64_t held; /* now */
+};
+
+/* What becomes of requests that the volume cannot serve while its array is broken (IO_OFFLINE). */
+enum queue_offline {
+	OFFLINE_FAILS, /* the guest gets an error */
+	OFFLINE_HOLDS, /* the guest waits */
+	/* They stay unanswered: the front end keeps them, for whoever it connects to next. */
+	OFFLINE_LEAVES,
 };
 
 /* What all queues of a session share; constant while any queue runs, except writeback. */
@@ -65,6 +74,7 @@ struct queue_device {
 	char serial[VIRTIO_BLK_ID_BYTES];
 	struct blockdev *dev;
 	bool read_only;
+	bool holds;	   /* OFFLINE_HOLDS, not OFFLINE_FAILS */
 	uint64_t features; /* as negotiated */
 	atomic_bool writeback;
 	struct guest_memory *memory;
@@ -85,7 +95,9 @@ struct queue {
 	bool sleeping;	    /* armed: the driver's notification is wanted */
 	bool parked;	    /* out of requests: takes no chains until one is done */
 	bool draining;	    /* takes only what an earlier life left */
+	enum queue_offline offline;
 	unsigned in_flight;
+	struct list held; /* of struct queue_request, by io.link: in flight, and IO_OFFLINE */
 	struct list free; /* of struct queue_request, by io.link */
 	struct queue_request *requests;
 	unsigned request_count;
@@ -101,9 +113,15 @@ int queue_start(struct queue *queue, struct fail *fail);
  * is then the base for a later start. Lets go of inflight. Harmless when it does not run. Session
  * thread. */
 void queue_stop(struct queue *queue);
+/* The front end has gone, or is left: what is held is not answered any more, if the front end keeps
+ * it. queue_stop() follows. Session thread. */
+void queue_leave_held(struct queue *queue);
 
 /* Ends the request with a virtio-blk status. On the queue's reactor. vhost/blk.c calls it. */
 void queue_complete(struct queue_request *request, enum virtio_blk_status status);
+
+/* The request's io is IO_OFFLINE. False: it is to be answered with an error. vhost/blk.c. */
+bool queue_hold(struct queue_request *request);
 
 /* The request cannot be answered, not even with an error: the queue breaks. */
 void queue_refuse(struct queue_request *request, const struct fail *fail);

@@ -713,6 +713,7 @@ int session_create(struct session **created, const struct controller_config *con
 	session->device.controller = config->name;
 	session->device.dev = config->dev;
 	session->device.read_only = config->read_only;
+	session->device.holds = config->holds;
 	atomic_store(&session->device.writeback, true);
 	memcpy(session->device.serial, config->serial,
 		strnlen(config->serial, sizeof(session->device.serial)));
@@ -739,6 +740,8 @@ int session_create(struct session **created, const struct controller_config *con
 
 void session_destroy(struct session *session)
 {
+	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++)
+		queue_leave_held(&session->rings[i].queue);
 	stop_all(session);
 	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++) {
 		fd_close(&session->rings[i].queue.kick_fd);
@@ -770,6 +773,7 @@ void session_status(struct session *session, struct controller_status *status)
 		status->requests += counter_read(&queue->counters.requests);
 		status->notifications += counter_read(&queue->counters.notifications);
 		status->errors += counter_read(&queue->counters.errors);
+		status->held += counter_read(&queue->counters.held);
 		if (queue->running && atomic_load(&queue->broken))
 			snprintf(status->trouble, sizeof(status->trouble), "queue %u stopped: %s",
 				i, queue->reason);
