@@ -8,8 +8,10 @@
  *	vector                        a type of at most 64 bytes
  *	vector_zero()
  *	vector_load(from), vector_store(to, v)
- *	                              load: once, though the value is used twice (volatile): GCC
- *	                              else reads a line for each sum that it goes into
+ *	vector_load_any(from)         from any address
+ *	                              Loads are volatile: memory is read once however often the
+ *	                              value is used. What goes into a copy must be what goes into
+ *	                              a parity; and GCC else reads a line for each sum it goes into.
  *	vector_xor(a, b), vector_xor3(a, b, c)
  *	vector_or(a, b), vector_is_zero(v)
  *	vector_double(v)              2 * v in every byte, for a v in biased form
@@ -67,6 +69,11 @@ struct sums {
 ALWAYS_INLINE vector load(const void *buffer, size_t offset, unsigned n)
 {
 	return vector_load((const uint8_t *)buffer + offset + n * sizeof(vector));
+}
+
+ALWAYS_INLINE vector load_any(const void *buffer, size_t offset, unsigned n)
+{
+	return vector_load_any((const uint8_t *)buffer + offset + n * sizeof(vector));
 }
 
 ALWAYS_INLINE void store(void *buffer, size_t offset, unsigned n, vector v)
@@ -255,10 +262,12 @@ bool KERNEL(pass)(const struct parity_pass *pass)
 	return WITH_CONSTANT_SET(pass->set, all_steps, pass);
 }
 
-ALWAYS_INLINE void update_all(const struct parity_delta *delta, unsigned set)
+ALWAYS_INLINE void update_lines(const struct parity_delta *delta, unsigned set, bool copied)
 {
 	multiplier by_q = multiplier_of(delta->coefficient[1]);
 	multiplier by_r = multiplier_of(delta->coefficient[2]);
+	const void *before = delta->before, *after = delta->after;
+	void *copy = delta->copy;
 	void *p = delta->parity[0];
 	void *q = delta->parity[1];
 	void *r = delta->parity[2];
@@ -266,12 +275,14 @@ ALWAYS_INLINE void update_all(const struct parity_delta *delta, unsigned set)
 	for (size_t offset = 0; offset < delta->bytes; offset += LINE_BYTES) {
 		UNROLLED
 		for (unsigned n = 0; n < LINE_VECTORS; n++) {
-			vector before = load(delta->before, offset, n);
-			vector after = load(delta->after, offset, n);
-			vector d = vector_xor(before, after);
+			vector old = load(before, offset, n);
+			vector new = load_any(after, offset, n);
+			vector d = vector_xor(old, new);
 
+			if (copied)
+				store(copy, offset, n, new);
 			if (set & PARITY_P)
-				store(p, offset, n, vector_xor3(load(p, offset, n), before, after));
+				store(p, offset, n, vector_xor3(load(p, offset, n), old, new));
 			if (set & PARITY_Q)
 				store(q, offset, n,
 					vector_xor(load(q, offset, n), vector_multiply(by_q, d)));
@@ -280,6 +291,14 @@ ALWAYS_INLINE void update_all(const struct parity_delta *delta, unsigned set)
 					vector_xor(load(r, offset, n), vector_multiply(by_r, d)));
 		}
 	}
+}
+
+ALWAYS_INLINE void update_all(const struct parity_delta *delta, unsigned set)
+{
+	if (delta->copy)
+		update_lines(delta, set, true);
+	else
+		update_lines(delta, set, false);
 }
 
 void KERNEL(update)(const struct parity_delta *delta)
