@@ -14,6 +14,12 @@
 
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t count);
 
+/*
+ * memcpy(), and crc32c() of the copy, in about half the time. Each byte of `from` is read once: the
+ * checksum is the copy's even if somebody changes `from` meanwhile.
+ */
+uint32_t crc32c_copy(uint32_t crc, void *to, const void *from, size_t count);
+
 /* crc32c() of so many zeros: quickly, whatever their number. */
 uint32_t crc32c_zeros(uint32_t crc, size_t count);
 

@@ -13,6 +13,7 @@
 #endif
 #define VECTOR_INLINE static inline __attribute__((always_inline)) CRC32C_TARGET
 #define FOLD_KERNEL crc32c_fold128
+#define FOLD_COPY crc32c_fold128_copy
 
 enum { FOLD_VECTORS = 4 };
 
@@ -21,6 +22,20 @@ typedef __m128i vector;
 VECTOR_INLINE vector vector_load(const uint8_t *from)
 {
 	return _mm_loadu_si128((const __m128i *)from);
+}
+
+VECTOR_INLINE vector vector_load_once(const uint8_t *from)
+{
+	typedef vector unaligned __attribute__((aligned(1)));
+
+	return *(const volatile unaligned *)from;
+}
+
+VECTOR_INLINE void vector_store(uint8_t *to, vector v)
+{
+	typedef vector unaligned __attribute__((aligned(1)));
+
+	*(unaligned *)to = v;
 }
 
 VECTOR_INLINE vector vector_of(uint32_t low)

@@ -15,6 +15,7 @@ struct crc32c_kernel {
 	const char *name;
 	bool (*runs_here)(void);
 	uint32_t (*crc)(uint32_t crc, const uint8_t *at, size_t count);
+	uint32_t (*copy)(uint32_t crc, uint8_t *to, const uint8_t *from, size_t count);
 	uint32_t (*zeros)(uint32_t crc, size_t count); /* the same over so many zeros */
 };
 
@@ -34,11 +35,16 @@ enum { CRC32C_WORD_BYTES = 8, CRC32C_WORDS_MAX = 384 };
 extern uint32_t crc32c_over_words[CRC32C_WORDS_MAX + 1];
 
 uint32_t crc32c_table(uint32_t crc, const uint8_t *at, size_t count);
+uint32_t crc32c_table_copy(uint32_t crc, uint8_t *to, const uint8_t *from, size_t count);
 uint32_t crc32c_table_zeros(uint32_t crc, size_t count);
 uint32_t crc32c_instruction(uint32_t crc, const uint8_t *at, size_t count);
+uint32_t crc32c_instruction_copy(uint32_t crc, uint8_t *to, const uint8_t *from, size_t count);
 uint32_t crc32c_instruction_zeros(uint32_t crc, size_t count);
 uint32_t crc32c_fold128(uint32_t crc, const uint8_t *at, size_t count);
+uint32_t crc32c_fold128_copy(uint32_t crc, uint8_t *to, const uint8_t *from, size_t count);
 uint32_t crc32c_fold256(uint32_t crc, const uint8_t *at, size_t count);
+uint32_t crc32c_fold256_copy(uint32_t crc, uint8_t *to, const uint8_t *from, size_t count);
 uint32_t crc32c_fold512(uint32_t crc, const uint8_t *at, size_t count);
+uint32_t crc32c_fold512_copy(uint32_t crc, uint8_t *to, const uint8_t *from, size_t count);
 
 #endif

@@ -10,7 +10,9 @@
 #ifndef CRC32C_SIMDE
 #include <immintrin.h>
 #endif
-#include <string.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "base/crc32c_kernel.h"
 
@@ -27,12 +29,41 @@
 #define UNROLLED _Pragma("GCC unroll 16")
 #endif
 
-CRC32C_INLINE uint64_t word_at(const uint8_t *at)
+/* Bytes to sum and, where `copied` (a constant), to write to `to` as they were read: once. */
+struct span {
+	const uint8_t *at;
+	uint8_t *to;
+	bool copied;
+};
+
+CRC32C_INLINE struct span span_from(struct span span, size_t bytes)
 {
+	span.at += bytes;
+	if (span.copied)
+		span.to += bytes;
+	return span;
+}
+
+CRC32C_INLINE uint64_t span_word(struct span span, size_t offset)
+{
+	typedef uint64_t unaligned __attribute__((aligned(1)));
+	const unaligned *from = (const unaligned *)(span.at + offset);
 	uint64_t word;
 
-	memcpy(&word, at, sizeof(word));
+	if (!span.copied)
+		return *from;
+	word = *(const volatile unaligned *)from;
+	*(unaligned *)(span.to + offset) = word;
 	return word;
+}
+
+CRC32C_INLINE uint8_t span_byte(struct span span)
+{
+	uint8_t byte = *(const volatile uint8_t *)span.at;
+
+	if (span.copied)
+		*span.to = byte;
+	return byte;
 }
 
 /* words: 1 .. CRC32C_WORDS_MAX. */
@@ -44,12 +75,16 @@ CRC32C_INLINE uint32_t over_zeros(uint32_t crc, size_t words)
 	return (uint32_t)_mm_crc32_u64(0, (uint64_t)_mm_cvtsi128_si64(product));
 }
 
-CRC32C_INLINE uint32_t by_words(uint32_t crc, const uint8_t *at, size_t count)
+CRC32C_INLINE uint32_t by_words(uint32_t crc, struct span span, size_t count)
 {
-	for (; count >= CRC32C_WORD_BYTES; at += CRC32C_WORD_BYTES, count -= CRC32C_WORD_BYTES)
-		crc = (uint32_t)_mm_crc32_u64(crc, word_at(at));
-	while (count--)
-		crc = _mm_crc32_u8(crc, *at++);
+	for (; count >= CRC32C_WORD_BYTES; count -= CRC32C_WORD_BYTES) {
+		crc = (uint32_t)_mm_crc32_u64(crc, span_word(span, 0));
+		span = span_from(span, CRC32C_WORD_BYTES);
+	}
+	for (; count; count--) {
+		crc = _mm_crc32_u8(crc, span_byte(span));
+		span = span_from(span, 1);
+	}
 	return crc;
 }
 
@@ -61,15 +96,15 @@ enum { LANES = 3 };
 
 struct lanes {
 	uint64_t crc[LANES];
-	const uint8_t *at[LANES];
+	struct span span[LANES];
 };
 
-CRC32C_INLINE void lanes_start(struct lanes *lanes, uint32_t crc, const uint8_t *at, size_t bytes)
+CRC32C_INLINE void lanes_start(struct lanes *lanes, uint32_t crc, struct span span, size_t bytes)
 {
 	UNROLLED
 	for (unsigned i = 0; i < LANES; i++) {
 		lanes->crc[i] = i ? 0 : crc;
-		lanes->at[i] = at + i * bytes;
+		lanes->span[i] = span_from(span, i * bytes);
 	}
 }
 
@@ -77,7 +112,7 @@ CRC32C_INLINE void lanes_step(struct lanes *lanes, size_t offset)
 {
 	UNROLLED
 	for (unsigned i = 0; i < LANES; i++)
-		lanes->crc[i] = _mm_crc32_u64(lanes->crc[i], word_at(lanes->at[i] + offset));
+		lanes->crc[i] = _mm_crc32_u64(lanes->crc[i], span_word(lanes->span[i], offset));
 }
 
 /* The state behind the last lane; words: of each. */

@@ -17,7 +17,10 @@
 #define CRC32C_TARGET
 
 #define crc32c_fold128 emulated_crc32c_fold128
+#define crc32c_fold128_copy emulated_crc32c_fold128_copy
 #define crc32c_fold256 emulated_crc32c_fold256
+#define crc32c_fold256_copy emulated_crc32c_fold256_copy
 #define crc32c_fold512 emulated_crc32c_fold512
+#define crc32c_fold512_copy emulated_crc32c_fold512_copy
 
 #endif

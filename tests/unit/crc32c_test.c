@@ -22,8 +22,11 @@ enum {
 };
 
 uint32_t emulated_crc32c_fold128(uint32_t crc, const uint8_t *at, size_t count);
+uint32_t emulated_crc32c_fold128_copy(uint32_t crc, uint8_t *to, const uint8_t *from, size_t count);
 uint32_t emulated_crc32c_fold256(uint32_t crc, const uint8_t *at, size_t count);
+uint32_t emulated_crc32c_fold256_copy(uint32_t crc, uint8_t *to, const uint8_t *from, size_t count);
 uint32_t emulated_crc32c_fold512(uint32_t crc, const uint8_t *at, size_t count);
+uint32_t emulated_crc32c_fold512_copy(uint32_t crc, uint8_t *to, const uint8_t *from, size_t count);
 
 static bool runs(void)
 {
@@ -37,9 +40,12 @@ static bool runs_not(void)
 
 /* clang-format off */
 static const struct crc32c_kernel emulated[] = {
-	{ "fold512 (emulated)", runs, emulated_crc32c_fold512, crc32c_table_zeros },
-	{ "fold256 (emulated)", runs, emulated_crc32c_fold256, crc32c_table_zeros },
-	{ "fold128 (emulated)", runs, emulated_crc32c_fold128, crc32c_table_zeros },
+	{ "fold512 (emulated)", runs,
+	  emulated_crc32c_fold512, emulated_crc32c_fold512_copy, crc32c_table_zeros },
+	{ "fold256 (emulated)", runs,
+	  emulated_crc32c_fold256, emulated_crc32c_fold256_copy, crc32c_table_zeros },
+	{ "fold128 (emulated)", runs,
+	  emulated_crc32c_fold128, emulated_crc32c_fold128_copy, crc32c_table_zeros },
 };
 /* clang-format on */
 
@@ -210,6 +216,39 @@ static void test_reads_nothing_outside(void **state)
 	munmap(map, ROOM + 2 * PAGE_BYTES);
 }
 
+/* The checksum is that of the bytes, the copy is those bytes, and nothing else is written. */
+static void test_copy(void **state)
+{
+	static uint8_t copy[LENGTHS + 3 * ALIGNMENTS], untouched[sizeof(copy)];
+
+	(void)state;
+	memset(untouched, 0xa5, sizeof(untouched));
+	for (unsigned alignment = 0; alignment < ALIGNMENTS; alignment += 7) {
+		const uint8_t *from = bytes + alignment;
+		uint8_t *to = copy + ALIGNMENTS + (alignment * 5) % ALIGNMENTS;
+
+		expect_from(0x12345678, from, LENGTHS);
+		for (size_t k = 0; k < kernel_count; k++) {
+			unsigned step = k < natives ? 7 : 331;
+
+			for (unsigned length = alignment % step; length <= LENGTHS;
+				length += length < 700 && k < natives ? 1 : step) {
+				size_t behind = sizeof(copy) - (size_t)(to - copy) - length;
+
+				memset(copy, 0xa5, sizeof(copy));
+				assert_int_equal(kernels[k]->copy(expected[0], to, from, length),
+					expected[length]);
+				assert_int_equal(memcmp(to, from, length), 0);
+				assert_int_equal(memcmp(copy, untouched, to - copy), 0);
+				assert_int_equal(memcmp(to + length, untouched, behind), 0);
+			}
+		}
+	}
+	assert_int_equal(
+		crc32c_copy(0x12345678, copy, bytes, 777), crc32c_portable(0x12345678, bytes, 777));
+	assert_int_equal(memcmp(copy, bytes, 777), 0);
+}
+
 static void test_zeros(void **state)
 {
 	static const uint8_t zeros[LENGTHS_LONG];
@@ -240,6 +279,13 @@ static uint32_t wrong_zeros(uint32_t crc, size_t count)
 	return count > 3000 ? 0 : crc32c_table_zeros(crc, count);
 }
 
+static uint32_t wrong_copy(uint32_t crc, uint8_t *to, const uint8_t *from, size_t count)
+{
+	if (count)
+		memcpy(to, from, count - 1);
+	return crc32c_table(crc, from, count);
+}
+
 static uint32_t no_work(uint32_t crc, const uint8_t *at, size_t count)
 {
 	(void)at, (void)count;
@@ -250,25 +296,27 @@ static uint32_t no_work(uint32_t crc, const uint8_t *at, size_t count)
 static void test_wrong_kernels_are_not_chosen(void **state)
 {
 	/* clang-format off */
-	static const struct crc32c_kernel suspects[][2] = {
-		{{ "absent",          runs_not, crc32c_table,    crc32c_table_zeros },
-		 { "trusted",         runs,     crc32c_table,    crc32c_table_zeros }},
-		{{ "no work",         runs,     no_work,         crc32c_table_zeros },
-		 { "trusted",         runs,     crc32c_table,    crc32c_table_zeros }},
-		{{ "wrong when long", runs,     wrong_when_long, crc32c_table_zeros },
-		 { "trusted",         runs,     crc32c_table,    crc32c_table_zeros }},
-		{{ "wrong rest",      runs,     wrong_rest,      crc32c_table_zeros },
-		 { "trusted",         runs,     crc32c_table,    crc32c_table_zeros }},
-		{{ "wrong zeros",     runs,     crc32c_table,    wrong_zeros        },
-		 { "trusted",         runs,     crc32c_table,    crc32c_table_zeros }},
+	static const struct crc32c_kernel suspects[] = {
+		{ "absent", runs_not, crc32c_table, crc32c_table_copy, crc32c_table_zeros },
+		{ "no work", runs, no_work, crc32c_table_copy, crc32c_table_zeros },
+		{ "wrong when long", runs, wrong_when_long, crc32c_table_copy, crc32c_table_zeros },
+		{ "wrong rest", runs, wrong_rest, crc32c_table_copy, crc32c_table_zeros },
+		{ "wrong copy", runs, crc32c_table, wrong_copy, crc32c_table_zeros },
+		{ "wrong zeros", runs, crc32c_table, crc32c_table_copy, wrong_zeros },
 	};
 	/* clang-format on */
+	struct crc32c_kernel pair[] = {
+		{"", runs, NULL, NULL, NULL},
+		{"trusted", runs, crc32c_table, crc32c_table_copy, crc32c_table_zeros},
+	};
 
 	(void)state;
 	log_threshold(LOG_LEVEL_ERROR);
-	for (unsigned i = 0; i < ARRAY_SIZE(suspects); i++)
+	for (unsigned i = 0; i < ARRAY_SIZE(suspects); i++) {
+		pair[0] = suspects[i];
 		for (unsigned turn = 0; turn < 20; turn++)
-			assert_string_equal(crc32c_fastest(suspects[i], 2)->name, "trusted");
+			assert_string_equal(crc32c_fastest(pair, 2)->name, "trusted");
+	}
 }
 
 int main(void)
@@ -280,6 +328,7 @@ int main(void)
 		cmocka_unit_test(test_single_bits),
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_reads_nothing_outside),
+		cmocka_unit_test(test_copy),
 		cmocka_unit_test(test_zeros),
 		cmocka_unit_test(test_wrong_kernels_are_not_chosen),
 	};
