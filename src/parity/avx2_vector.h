@@ -19,7 +19,14 @@ static inline vector vector_zero(void)
 
 static inline vector vector_load(const uint8_t *from)
 {
-	return _mm256_load_si256((const __m256i *)from);
+	return *(const volatile vector *)from;
+}
+
+static inline vector vector_load_any(const uint8_t *from)
+{
+	typedef vector unaligned __attribute__((aligned(1)));
+
+	return *(const volatile unaligned *)from;
 }
 
 static inline void vector_store(uint8_t *to, vector v)

@@ -37,12 +37,13 @@ struct parity_pass {
 	uint8_t solution[PARITY_MAX][PARITY_MAX];
 };
 
-/* parity[j] ^= coefficient[j] * (before ^ after). */
+/* parity[j] ^= coefficient[j] * (before ^ after), and copy = after, which is read once. */
 struct parity_delta {
 	unsigned set;
 	size_t bytes;
 	const void *before;
-	const void *after;
+	const void *after; /* at any address */
+	void *copy;	   /* NULL: not wanted */
 	void *parity[PARITY_MAX];
 	uint8_t coefficient[PARITY_MAX];
 };

@@ -8,6 +8,10 @@
  *	vector                        a type of at most 64 bytes
  *	vector_zero()
  *	vector_load(from), vector_store(to, v)
+ *	vector_load_any(from)         from any address
+ *	                              Loads are volatile: memory is read once however often the
+ *	                              value is used. What goes into a copy must be what goes into
+ *	                              a parity; and GCC else reads a line for each sum it goes into.
  *	vector_xor(a, b), vector_xor3(a, b, c)
  *	vector_or(a, b), vector_is_zero(v)
  *	vector_double(v)              2 * v in every byte, for a v in biased form
@@ -67,13 +71,45 @@ ALWAYS_INLINE vector load(const void *buffer, size_t offset, unsigned n)
 	return vector_load((const uint8_t *)buffer + offset + n * sizeof(vector));
 }
 
+ALWAYS_INLINE vector load_any(const void *buffer, size_t offset, unsigned n)
+{
+	return vector_load_any((const uint8_t *)buffer + offset + n * sizeof(vector));
+}
+
 ALWAYS_INLINE void store(void *buffer, size_t offset, unsigned n, vector v)
 {
 	vector_store((uint8_t *)buffer + offset + n * sizeof(vector), v);
 }
 
+ALWAYS_INLINE void add_column(
+	struct sums *sums, unsigned set, const void *column, size_t offset, unsigned vectors)
+{
+	UNROLLED
+	for (unsigned n = 0; n < vectors; n++) {
+		vector d = load(column, offset, n);
+
+		if (set & PARITY_P)
+			sums->p[n] = vector_xor(sums->p[n], d);
+		if (set & PARITY_Q)
+			sums->q[n] = vector_xor(vector_double(sums->q[n]), d);
+		if (set & PARITY_R)
+			sums->r[n] = vector_xor(vector_quadruple(sums->r[n]), d);
+	}
+}
+
+ALWAYS_INLINE void skip_column(struct sums *sums, unsigned set, unsigned vectors)
+{
+	UNROLLED
+	for (unsigned n = 0; n < vectors; n++) {
+		if (set & PARITY_Q)
+			sums->q[n] = vector_double(sums->q[n]);
+		if (set & PARITY_R)
+			sums->r[n] = vector_quadruple(sums->r[n]);
+	}
+}
+
 ALWAYS_INLINE void sum_columns(struct sums *sums, const struct parity_pass *pass, unsigned set,
-	size_t offset, unsigned vectors)
+	bool some_lost, size_t offset, unsigned vectors)
 {
 	unsigned i = pass->data - 1;
 
@@ -84,28 +120,10 @@ ALWAYS_INLINE void sum_columns(struct sums *sums, const struct parity_pass *pass
 		sums->r[n] = vector_bias(sums->p[n]);
 	}
 	while (i-- > 0) {
-		const void *column = pass->columns[i];
-
-		UNROLLED
-		for (unsigned n = 0; n < vectors; n++) {
-			if (set & PARITY_Q)
-				sums->q[n] = vector_double(sums->q[n]);
-			if (set & PARITY_R)
-				sums->r[n] = vector_quadruple(sums->r[n]);
-		}
-		if (!column)
-			continue;
-		UNROLLED
-		for (unsigned n = 0; n < vectors; n++) {
-			vector d = load(column, offset, n);
-
-			if (set & PARITY_P)
-				sums->p[n] = vector_xor(sums->p[n], d);
-			if (set & PARITY_Q)
-				sums->q[n] = vector_xor(sums->q[n], d);
-			if (set & PARITY_R)
-				sums->r[n] = vector_xor(sums->r[n], d);
-		}
+		if (!some_lost || pass->columns[i])
+			add_column(sums, set, pass->columns[i], offset, vectors);
+		else
+			skip_column(sums, set, vectors);
 	}
 	UNROLLED
 	for (unsigned n = 0; n < vectors; n++) {
@@ -117,14 +135,19 @@ ALWAYS_INLINE void sum_columns(struct sums *sums, const struct parity_pass *pass
 ALWAYS_INLINE void store_sums(const struct sums *sums, const struct parity_pass *pass, unsigned set,
 	size_t offset, unsigned vectors)
 {
+	/* Read before the first store, which might change them for all that the compiler knows. */
+	void *p = set & PARITY_P ? pass->parity[0] : NULL;
+	void *q = set & PARITY_Q ? pass->parity[1] : NULL;
+	void *r = set & PARITY_R ? pass->parity[2] : NULL;
+
 	UNROLLED
 	for (unsigned n = 0; n < vectors; n++) {
 		if (set & PARITY_P)
-			store(pass->parity[0], offset, n, sums->p[n]);
+			store(p, offset, n, sums->p[n]);
 		if (set & PARITY_Q)
-			store(pass->parity[1], offset, n, sums->q[n]);
+			store(q, offset, n, sums->q[n]);
 		if (set & PARITY_R)
-			store(pass->parity[2], offset, n, sums->r[n]);
+			store(r, offset, n, sums->r[n]);
 	}
 }
 
@@ -193,36 +216,44 @@ ALWAYS_INLINE void solve(const struct sums *sums, const struct parity_pass *pass
 	}
 }
 
-ALWAYS_INLINE bool step(
-	const struct parity_pass *pass, unsigned set, size_t offset, unsigned vectors)
+/* some_lost: whether the pass is to solve; a constant, for columns that are all there are summed
+ * faster by a loop that does not ask. */
+ALWAYS_INLINE bool step(const struct parity_pass *pass, unsigned set, bool some_lost, size_t offset,
+	unsigned vectors)
 {
 	struct sums sums;
 
-	sum_columns(&sums, pass, set, offset, vectors);
-	if (pass->end == PARITY_STORE) {
+	sum_columns(&sums, pass, set, some_lost, offset, vectors);
+	if (some_lost) {
+		add_stored(&sums, pass, set, offset, vectors);
+		solve(&sums, pass, set, offset, vectors);
+	} else if (pass->end == PARITY_STORE) {
 		store_sums(&sums, pass, set, offset, vectors);
-		return true;
-	}
-	add_stored(&sums, pass, set, offset, vectors);
-	if (pass->end == PARITY_COMPARE)
+	} else {
+		add_stored(&sums, pass, set, offset, vectors);
 		return sums_are_zero(&sums, set, vectors);
-	solve(&sums, pass, set, offset, vectors);
+	}
+	return true;
+}
+
+ALWAYS_INLINE bool steps(const struct parity_pass *pass, unsigned set, bool some_lost)
+{
+	size_t offset = 0;
+
+	for (; pass->bytes - offset >= STEP_BYTES; offset += STEP_BYTES) {
+		if (!step(pass, set, some_lost, offset, STEP_VECTORS))
+			return false;
+	}
+	for (; offset < pass->bytes; offset += LINE_BYTES) {
+		if (!step(pass, set, some_lost, offset, LINE_VECTORS))
+			return false;
+	}
 	return true;
 }
 
 ALWAYS_INLINE bool all_steps(const struct parity_pass *pass, unsigned set)
 {
-	size_t offset = 0;
-
-	for (; pass->bytes - offset >= STEP_BYTES; offset += STEP_BYTES) {
-		if (!step(pass, set, offset, STEP_VECTORS))
-			return false;
-	}
-	for (; offset < pass->bytes; offset += LINE_BYTES) {
-		if (!step(pass, set, offset, LINE_VECTORS))
-			return false;
-	}
-	return true;
+	return pass->end == PARITY_SOLVE ? steps(pass, set, true) : steps(pass, set, false);
 }
 
 bool KERNEL(pass)(const struct parity_pass *pass)
@@ -231,10 +262,12 @@ bool KERNEL(pass)(const struct parity_pass *pass)
 	return WITH_CONSTANT_SET(pass->set, all_steps, pass);
 }
 
-ALWAYS_INLINE void update_all(const struct parity_delta *delta, unsigned set)
+ALWAYS_INLINE void update_lines(const struct parity_delta *delta, unsigned set, bool copied)
 {
 	multiplier by_q = multiplier_of(delta->coefficient[1]);
 	multiplier by_r = multiplier_of(delta->coefficient[2]);
+	const void *before = delta->before, *after = delta->after;
+	void *copy = delta->copy;
 	void *p = delta->parity[0];
 	void *q = delta->parity[1];
 	void *r = delta->parity[2];
@@ -242,12 +275,14 @@ ALWAYS_INLINE void update_all(const struct parity_delta *delta, unsigned set)
 	for (size_t offset = 0; offset < delta->bytes; offset += LINE_BYTES) {
 		UNROLLED
 		for (unsigned n = 0; n < LINE_VECTORS; n++) {
-			vector before = load(delta->before, offset, n);
-			vector after = load(delta->after, offset, n);
-			vector d = vector_xor(before, after);
+			vector old = load(before, offset, n);
+			vector new = load_any(after, offset, n);
+			vector d = vector_xor(old, new);
 
+			if (copied)
+				store(copy, offset, n, new);
 			if (set & PARITY_P)
-				store(p, offset, n, vector_xor3(load(p, offset, n), before, after));
+				store(p, offset, n, vector_xor3(load(p, offset, n), old, new));
 			if (set & PARITY_Q)
 				store(q, offset, n,
 					vector_xor(load(q, offset, n), vector_multiply(by_q, d)));
@@ -256,6 +291,14 @@ ALWAYS_INLINE void update_all(const struct parity_delta *delta, unsigned set)
 					vector_xor(load(r, offset, n), vector_multiply(by_r, d)));
 		}
 	}
+}
+
+ALWAYS_INLINE void update_all(const struct parity_delta *delta, unsigned set)
+{
+	if (delta->copy)
+		update_lines(delta, set, true);
+	else
+		update_lines(delta, set, false);
 }
 
 void KERNEL(update)(const struct parity_delta *delta)

@@ -11,6 +11,7 @@
 #include "parity.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "field.h"
 #include "kernel.h"
@@ -84,24 +85,43 @@ bool parity_check(unsigned data, unsigned parities, size_t bytes, const void *co
 	return !pass.set || parity_kernel_in_use->pass(&pass);
 }
 
+static void update(
+	struct parity_delta *delta, unsigned column, unsigned parities, void *const *parity)
+{
+	assert_contract(column + 1, parities, delta->bytes);
+	assert(aligned(delta->before));
+	delta->set = set_of(parities, (const void *const *)parity);
+	for (unsigned j = 0; j < parities; j++) {
+		delta->parity[j] = parity[j];
+		delta->coefficient[j] = field_coefficient(j, column);
+	}
+	if (delta->set)
+		parity_kernel_in_use->update(delta);
+	else if (delta->copy)
+		memcpy(delta->copy, delta->after, delta->bytes);
+}
+
 void parity_update(unsigned column, unsigned parities, size_t bytes, const void *before,
 	const void *after, void *const *parity)
 {
+	struct parity_delta delta = {.bytes = bytes, .before = before, .after = after};
+
+	assert(aligned(after));
+	update(&delta, column, parities, parity);
+}
+
+void parity_copy_update(
+	unsigned column, unsigned parities, const struct parity_change *change, void *const *parity)
+{
 	struct parity_delta delta = {
-		.set = set_of(parities, (const void *const *)parity),
-		.bytes = bytes,
-		.before = before,
-		.after = after,
+		.bytes = change->bytes,
+		.before = change->before,
+		.after = change->after,
+		.copy = change->copy,
 	};
 
-	assert_contract(column + 1, parities, bytes);
-	assert(aligned(before) && aligned(after));
-	for (unsigned j = 0; j < parities; j++) {
-		delta.parity[j] = parity[j];
-		delta.coefficient[j] = field_coefficient(j, column);
-	}
-	if (delta.set)
-		parity_kernel_in_use->update(&delta);
+	assert(change->copy && aligned(change->copy));
+	update(&delta, column, parities, parity);
 }
 
 /*

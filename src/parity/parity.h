@@ -12,9 +12,9 @@
  * columns of any three lost parts are independent up to 255 data columns, because the coefficients
  * form a Vandermonde matrix.
  *
- * Buffers are lent for the call, 64-byte aligned, and `bytes` is a multiple of 64 (asserted: a
- * wrong one is our bug). Inputs and outputs must not overlap. data >= 1, parities 1..PARITY_MAX,
- * data + parities <= PARITY_COLUMNS_MAX.
+ * Buffers are lent for the call, 64-byte aligned unless said otherwise, and `bytes` is a multiple
+ * of 64 (asserted: a wrong one is our bug). Inputs and outputs must not overlap. data >= 1,
+ * parities 1..PARITY_MAX, data + parities <= PARITY_COLUMNS_MAX.
  *
  * Threads: parity_select() once at start, from one thread, before any other use; everything else
  * from any thread. Without parity_select() the portable kernel serves.
@@ -63,6 +63,20 @@ void parity_generate(unsigned data, unsigned parities, size_t bytes,
  */
 void parity_update(unsigned column, unsigned parities, size_t bytes, const void *before,
 	const void *after, void *const *parity);
+
+/*
+ * parity_update() for new data that is still in memory that others may write to at any time, as a
+ * guest may: one pass reads each byte of `after` once, and what it read goes into the copy and into
+ * the parities, which are therefore those of the copy whatever happens to `after` meanwhile.
+ */
+struct parity_change {
+	size_t bytes;
+	const void *before;
+	const void *after; /* at any address; a column in pieces is handed over piece by piece */
+	void *copy;
+};
+void parity_copy_update(unsigned column, unsigned parities, const struct parity_change *change,
+	void *const *parity);
 
 /*
  * Recovers lost data columns in one pass over what is left. `lost` is a bit mask of 1 to 3 data

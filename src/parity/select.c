@@ -62,7 +62,7 @@ enum {
 	TIMED_ROUNDS = 16,
 };
 
-/* Columns, and parities by the portable and by the tested kernel. */
+/* Columns, parities by the portable and by the tested kernel, and what else a kernel writes. */
 static _Alignas(64) uint8_t columns[TEST_DATA][TIMED_BYTES];
 static _Alignas(64) uint8_t trusted[PARITY_MAX][TIMED_BYTES];
 static _Alignas(64) uint8_t tested[PARITY_MAX][TIMED_BYTES];
@@ -105,7 +105,7 @@ static bool same_parities(unsigned set)
 	return true;
 }
 
-/* Generate, check and update as the trusted kernel does. `set` holds at least one parity. */
+/* Generate and check as the trusted kernel does. `set` holds at least one parity. */
 static bool sums_right(const struct parity_kernel *kernel, const struct parity_kernel *trust,
 	unsigned data, unsigned set)
 {
@@ -132,11 +132,38 @@ static bool sums_right(const struct parity_kernel *kernel, const struct parity_k
 	if (parity_check(data, PARITY_MAX, TEST_BYTES, inputs, stored))
 		return false;
 	*damaged ^= 0x80;
+	return true;
+}
 
-	parity_update(data - 1, PARITY_MAX, TEST_BYTES, inputs[0], inputs[data / 2], outputs);
+/* Updates, and copies meanwhile, as the trusted kernel does; from where sums_right() ended. */
+static bool update_right(const struct parity_kernel *kernel, const struct parity_kernel *trust,
+	unsigned column, unsigned set)
+{
+	const void *before = columns[0];
+	struct parity_change change = {
+		.bytes = TEST_BYTES,
+		.before = columns[1],
+		.after = columns[column] + 1, /* at any address */
+		.copy = recovered[0],
+	};
+	void *right[PARITY_MAX];
+	void *outputs[PARITY_MAX];
+
+	point_at_set(right, trusted, set);
+	point_at_set(outputs, tested, set);
+
+	parity_kernel_in_use = kernel;
+	parity_update(column, PARITY_MAX, TEST_BYTES, before, columns[column / 2], outputs);
 	parity_kernel_in_use = trust;
-	parity_update(data - 1, PARITY_MAX, TEST_BYTES, inputs[0], inputs[data / 2], right);
-	return same_parities(set);
+	parity_update(column, PARITY_MAX, TEST_BYTES, before, columns[column / 2], right);
+	if (!same_parities(set))
+		return false;
+
+	parity_copy_update(column, PARITY_MAX, &change, right);
+	memset(change.copy, 0, TEST_BYTES);
+	parity_kernel_in_use = kernel;
+	parity_copy_update(column, PARITY_MAX, &change, outputs);
+	return same_parities(set) && !memcmp(change.copy, change.after, TEST_BYTES);
 }
 
 /* Recovers as many columns, spread over the row, as the set has parities. */
@@ -178,6 +205,7 @@ static bool kernel_right(const struct parity_kernel *kernel, const struct parity
 	for (unsigned shape = 0; shape < sizeof(shapes) / sizeof(shapes[0]); shape++) {
 		for (unsigned set = 1; set < PARITY_SETS; set++) {
 			if (!sums_right(kernel, trust, shapes[shape], set) ||
+				!update_right(kernel, trust, shapes[shape] - 1, set) ||
 				!recovery_right(kernel, trust, shapes[shape], set))
 				return false;
 		}

@@ -15,16 +15,19 @@
 #include <stdint.h>
 #include <cmocka.h>
 /* clang-format on */
-#include <errno.h>
 #include <isa-l/erasure_code.h>
 #include <isa-l/raid.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
 
 #include "parity/field.h"
 #include "parity/kernel.h"
 #include "parity/parity.h"
+#include "parity_emulated.h"
 
 enum {
 	LINE = 64,
@@ -36,28 +39,6 @@ enum {
 	SEED = 20240607,
 };
 
-bool emulated_avx2_gfni_pass(const struct parity_pass *pass);
-void emulated_avx2_gfni_update(const struct parity_delta *delta);
-bool emulated_avx512_gfni_pass(const struct parity_pass *pass);
-void emulated_avx512_gfni_update(const struct parity_delta *delta);
-
-static bool runs(void)
-{
-	return true;
-}
-
-static bool runs_not(void)
-{
-	return false;
-}
-
-/* clang-format off */
-static const struct parity_kernel emulated[] = {
-	{ "avx512-gfni (emulated)", runs, emulated_avx512_gfni_pass, emulated_avx512_gfni_update },
-	{ "avx2-gfni (emulated)",   runs, emulated_avx2_gfni_pass,   emulated_avx2_gfni_update   },
-};
-/* clang-format on */
-
 struct guarded {
 	_Alignas(LINE) uint8_t before[LINE];
 	uint8_t bytes[BYTES_MAX];
@@ -66,9 +47,9 @@ struct guarded {
 
 static struct guarded data[DATA_MAX]; /* inputs */
 static struct guarded pristine[DATA_MAX];
-static struct guarded output[PARITY_MAX];    /* what a kernel writes */
-static uint8_t naive[PARITY_MAX][BYTES_MAX]; /* what it should have written */
-static uint8_t product[256][256];	     /* of the field, by shift and add */
+static struct guarded output[PARITY_MAX];		    /* what a kernel writes */
+static _Alignas(LINE) uint8_t naive[PARITY_MAX][BYTES_MAX]; /* what it should have written */
+static uint8_t product[256][256];			    /* of the field, by shift and add */
 
 static const struct parity_kernel *kernels[KERNELS_MAX];
 static size_t kernel_count;
@@ -412,6 +393,106 @@ static void test_update_every_column(void **state)
 	assert_inputs_pristine();
 }
 
+/* At every address of the new data: the copy is it, and the parities are those of the copy. */
+static void test_copy_update(void **state)
+{
+	enum { COLUMN = 6 };
+	struct guarded copy;
+	void *parity[PARITY_MAX];
+
+	(void)state;
+	for (size_t k = 0; k < kernel_count; k++) {
+		parity_kernel_in_use = kernels[k];
+		for (unsigned at = 0; at < LINE * PARITY_SETS; at++) {
+			unsigned set = at / LINE;
+			const uint8_t *after = data[COLUMN + 1].bytes + at % LINE;
+			struct parity_change change = {
+				BYTES, data[COLUMN].bytes, after, copy.bytes};
+
+			point_at_outputs(parity, set);
+			wipe(&copy);
+			for (unsigned j = 0; j < PARITY_MAX; j++) {
+				if (parity[j])
+					memcpy(parity[j], data[j].bytes, BYTES);
+				for (size_t i = 0; i < BYTES; i++)
+					naive[j][i] = data[j].bytes[i] ^
+						      product[coefficient(j, COLUMN)]
+							     [data[COLUMN].bytes[i] ^ after[i]];
+			}
+			parity_copy_update(COLUMN, PARITY_MAX, &change, parity);
+			assert_written(&copy, after, BYTES);
+			for (unsigned j = 0; j < PARITY_MAX; j++)
+				assert_written(&output[j], naive[j], set & 1u << j ? BYTES : 0);
+		}
+	}
+	assert_inputs_pristine();
+}
+
+/*
+ * A guest that writes to its buffer whenever it has been read: reading the page faults, the fault
+ * lets one instruction through, and behind that one all bytes are changed and reading faults again.
+ */
+enum { GUEST_BYTES = 4096, TRAP_FLAG = 0x100 };
+static uint8_t *guest;
+
+static void let_one_instruction_read(int signal, siginfo_t *info, void *context)
+{
+	ucontext_t *user = context;
+
+	(void)signal;
+	if ((uintptr_t)info->si_addr - (uintptr_t)guest >= GUEST_BYTES)
+		abort();
+	mprotect(guest, GUEST_BYTES, PROT_READ | PROT_WRITE);
+	user->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
+}
+
+static void change_what_was_read(int signal, siginfo_t *info, void *context)
+{
+	ucontext_t *user = context;
+
+	(void)signal, (void)info;
+	for (unsigned i = 0; i < GUEST_BYTES; i++)
+		guest[i] = (uint8_t)(guest[i] * 3 + 1);
+	mprotect(guest, GUEST_BYTES, PROT_NONE);
+	user->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+}
+
+/* Whatever the copy is then, the parities are its own. */
+static void test_copy_update_of_changing_data(void **state)
+{
+	enum { COLUMN = 3 };
+	const struct sigaction on_fault = {
+		.sa_sigaction = let_one_instruction_read, .sa_flags = SA_SIGINFO};
+	const struct sigaction on_trap = {
+		.sa_sigaction = change_what_was_read, .sa_flags = SA_SIGINFO};
+	struct sigaction old_fault, old_trap;
+	struct guarded copy;
+	void *parity[PARITY_MAX], *expected[PARITY_MAX] = {naive[0], naive[1], naive[2]};
+
+	(void)state;
+	guest = mmap(NULL, GUEST_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(guest != MAP_FAILED);
+	assert_int_equal(sigaction(SIGSEGV, &on_fault, &old_fault), 0);
+	assert_int_equal(sigaction(SIGTRAP, &on_trap, &old_trap), 0);
+	for (size_t k = 0; k < kernel_count; k++) {
+		struct parity_change change = {BYTES, data[COLUMN].bytes, guest + 5, copy.bytes};
+
+		parity_kernel_in_use = kernels[k];
+		point_at_outputs(parity, 7);
+		for (unsigned j = 0; j < PARITY_MAX; j++) {
+			memcpy(parity[j], data[j].bytes, BYTES);
+			memcpy(expected[j], data[j].bytes, BYTES);
+		}
+		parity_copy_update(COLUMN, PARITY_MAX, &change, parity);
+		parity_update(COLUMN, PARITY_MAX, BYTES, data[COLUMN].bytes, copy.bytes, expected);
+		for (unsigned j = 0; j < PARITY_MAX; j++)
+			assert_memory_equal(parity[j], expected[j], BYTES);
+	}
+	sigaction(SIGSEGV, &old_fault, NULL);
+	sigaction(SIGTRAP, &old_trap, NULL);
+	munmap(guest, GUEST_BYTES);
+}
+
 /* Recovers the lost columns; `unwanted`: a lost column not asked for, or -1. */
 static void assert_recovers(unsigned columns, unsigned parities, size_t bytes, uint32_t lost,
 	unsigned available, int unwanted)
@@ -629,98 +710,6 @@ static void test_isal_agrees(void **state)
 	}
 }
 
-/* Kernels that are wrong in one way each. */
-
-static bool wrong_last_byte_pass(const struct parity_pass *pass)
-{
-	bool same = portable_pass(pass);
-
-	if (pass->end == PARITY_STORE && pass->set & PARITY_R)
-		((uint8_t *)pass->parity[2])[pass->bytes - 1] ^= 1;
-	return same;
-}
-
-static bool wrong_check_pass(const struct parity_pass *pass)
-{
-	return portable_pass(pass) || pass->end == PARITY_COMPARE;
-}
-
-static bool wrong_solve_pass(const struct parity_pass *pass)
-{
-	bool same = portable_pass(pass);
-
-	if (pass->end == PARITY_SOLVE && pass->set == (PARITY_Q | PARITY_R))
-		((uint8_t *)pass->lost[1])[0] ^= 1;
-	return same;
-}
-
-static void wrong_update(const struct parity_delta *delta)
-{
-	portable_update(delta);
-	if (delta->set & PARITY_Q)
-		((uint8_t *)delta->parity[1])[delta->bytes - 1] ^= 1;
-}
-
-/* clang-format off */
-static const struct parity_kernel suspects[] = {
-	{ "absent",          runs_not, wrong_last_byte_pass, portable_update },
-	{ "wrong last byte", runs,     wrong_last_byte_pass, portable_update },
-	{ "wrong check",     runs,     wrong_check_pass,     portable_update },
-	{ "wrong solve",     runs,     wrong_solve_pass,     portable_update },
-	{ "wrong update",    runs,     portable_pass,        wrong_update    },
-	{ "trusted",         runs,     portable_pass,        portable_update },
-};
-/* clang-format on */
-
-enum { SUSPECTS = sizeof(suspects) / sizeof(suspects[0]) };
-
-static void test_select_drops_wrong_kernels(void **state)
-{
-	const char *dropped;
-
-	(void)state;
-	parity_kernel_in_use = &emulated[0];
-	for (unsigned i = 1; i + 1 < SUSPECTS; i++) {
-		assert_int_equal(-EILSEQ,
-			parity_select_among(suspects, SUSPECTS, suspects[i].name, &dropped));
-		assert_string_equal(dropped, suspects[i].name);
-	}
-	assert_int_equal(-ENOENT, parity_select_among(suspects, SUSPECTS, "absent", &dropped));
-	assert_null(dropped);
-	assert_string_equal(parity_selected(), emulated[0].name);
-
-	assert_int_equal(0, parity_select_among(suspects, SUSPECTS, NULL, &dropped));
-	assert_string_equal(dropped, "wrong last byte");
-	assert_string_equal(parity_selected(), "trusted");
-}
-
-static void test_select(void **state)
-{
-	const char *dropped = "";
-	size_t count;
-	const struct parity_kernel *table = parity_kernels(&count);
-
-	(void)state;
-	for (size_t i = 0; i < count; i++) {
-		int error = parity_select(parity_kernel_name(&table[i]), &dropped);
-
-		assert_null(dropped);
-		assert_int_equal(error, parity_kernel_runs_here(&table[i]) ? 0 : -ENOENT);
-		if (!error)
-			assert_string_equal(parity_selected(), parity_kernel_name(&table[i]));
-	}
-	assert_int_equal(-ENOENT, parity_select("abacus", &dropped));
-	assert_int_equal(0, parity_select(NULL, &dropped));
-	assert_null(dropped);
-	print_message("selected %s\n", parity_selected());
-	for (size_t i = 0; i < sizeof(emulated) / sizeof(emulated[0]); i++) {
-		const struct parity_kernel pair[] = {emulated[i], table[count - 1]};
-
-		assert_int_equal(0, parity_select_among(pair, 2, pair[0].name, &dropped));
-		parity_select(NULL, &dropped);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -731,14 +720,14 @@ int main(void)
 		cmocka_unit_test_setup(test_generate_single_bits, restore),
 		cmocka_unit_test_setup(test_check_sees_every_byte, restore),
 		cmocka_unit_test_setup(test_update_every_column, restore),
+		cmocka_unit_test_setup(test_copy_update, restore),
+		cmocka_unit_test_setup(test_copy_update_of_changing_data, restore),
 		cmocka_unit_test_setup(test_recover_every_loss, restore),
 		cmocka_unit_test_setup(test_recover_every_length, restore),
 		cmocka_unit_test_setup(test_locate_every_column, restore),
 		cmocka_unit_test_setup(test_locate_every_byte, restore),
 		cmocka_unit_test_setup(test_locate_refuses_two, restore),
 		cmocka_unit_test_setup(test_isal_agrees, restore),
-		cmocka_unit_test_setup(test_select_drops_wrong_kernels, restore),
-		cmocka_unit_test_setup(test_select, restore),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);
