@@ -104,6 +104,19 @@ static int open_drives(struct engine *engine, const char *text, struct fail *fai
 	return open_paths(engine, text, fail);
 }
 
+static int throttle_drives(
+	struct engine *engine, const struct engine_config *config, struct fail *fail)
+{
+	const struct throttle_model *model = &config->throttle;
+	int error = 0;
+
+	if (!model->requests_per_second && !model->latency_ns)
+		return 0;
+	for (unsigned i = 0; i < engine->drives && !error; i++)
+		error = throttle_create(&engine->drive[i], engine->drive[i], model, fail);
+	return error;
+}
+
 static int clear_drives(struct engine *engine, struct fail *fail)
 {
 	struct clear_progress progress = {0};
@@ -176,6 +189,8 @@ int engine_open(struct engine *engine, const struct engine_config *config, struc
 	if (error)
 		return error;
 	error = open_drives(engine, config->drives, fail);
+	if (!error)
+		error = throttle_drives(engine, config, fail);
 	if (!error)
 		error = clear_drives(engine, fail);
 	if (!error && config->array)

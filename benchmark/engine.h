@@ -13,11 +13,13 @@
 
 #include "base/cpumask.h"
 #include "base/fail.h"
+#include "drivers/drivers.h"
 #include "raid/array.h"
 
 struct engine_config {
 	struct cpumask cores;
 	const char *drives; /* "ram:10:256M", "null:10:1G", "PATH,URL,..." */
+	struct throttle_model throttle; /* of each drive; zeros: as fast as they are */
 	bool array;	    /* false: the drives themselves are what is measured */
 	const char *level;  /* as typed: "6" */
 	uint64_t chunk_bytes;

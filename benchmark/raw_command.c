@@ -80,6 +80,25 @@ static int set_parts(struct bench_options *options, const char *value, struct fa
 	return result;
 }
 
+static int set_rate(uint64_t *rate, const char *value, struct fail *fail)
+{
+	return option_number(rate, value, 0, 1000000000, fail);
+}
+
+static int set_drive_iops(struct bench_options *options, const char *value, struct fail *fail)
+{
+	return set_rate(&of(options)->engine.throttle.requests_per_second, value, fail);
+}
+
+static int set_drive_latency(struct bench_options *options, const char *value, struct fail *fail)
+{
+	uint64_t *latency_ns = &of(options)->engine.throttle.latency_ns;
+	int result = set_rate(latency_ns, value, fail);
+
+	*latency_ns *= 1000;
+	return result;
+}
+
 static int set_fail(struct bench_options *options, const char *value, struct fail *fail)
 {
 	uint64_t members = 0;
@@ -121,6 +140,9 @@ static const struct option_row rows[] = {
 		set_cores},
 	{"drives",  "D",      "ram:N:SIZE, null:N:SIZE or PATH,PATH,... (also nvme+tcp://); ERASED; ram:10:256M",
 		set_drives},
+	{"drive-iops", "N",   "each drive serves so many requests a second; as fast as it is",
+		set_drive_iops},
+	{"drive-latency", "USEC", "and answers so much later; 0", set_drive_latency},
 	{"target",  "T",      "members: the drives, round-robin; array: one of them; members",
 		set_target},
 	{"level",   "L",      "0, 1, 5, 6, 7, 10, 50, 60 or 70; 6", set_level},

@@ -34,6 +34,16 @@ int uring_create(struct blockdev **dev, const char *path, uint32_t block_bytes, 
 int delay_create(struct blockdev **dev, struct blockdev *below, uint64_t base_ns,
 	uint64_t jitter_ns, uint64_t seed, struct fail *fail);
 
+/*
+ * Layer: a drive that is only so fast, for benchmarks. Each queue serves its requests in order, one
+ * at a time, and answers latency_ns later. 0: no limit.
+ */
+struct throttle_model {
+	uint64_t requests_per_second, bytes_per_second, latency_ns;
+};
+int throttle_create(struct blockdev **dev, struct blockdev *below,
+	const struct throttle_model *model, struct fail *fail);
+
 /* Layer: misbehaves by rule. */
 enum fault_kind {
 	FAULT_ERROR, /* nothing is done; -EIO */
