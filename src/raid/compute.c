@@ -24,41 +24,139 @@ static bool is_mirror(const struct op *op)
 	return geometry_of(op)->level->redundancy == REDUNDANCY_MIRROR;
 }
 
-enum direction { FROM_CALLER, TO_CALLER };
+/* --- between the caller's memory and the op's ------------------------------------------------- */
 
-/* Copies a slice's rows of one column between the caller's memory and the op's. */
-static void copy_column(
-	struct op *op, const struct slice *slice, unsigned column, enum direction direction)
+/* A slice's rows of one column. */
+struct piece {
+	const struct slice *slice;
+	unsigned column;
+	uint32_t row, end;
+};
+
+static size_t piece_bytes(const struct op *op, const struct piece *piece)
 {
-	const struct geometry *geometry = geometry_of(op);
-	uint32_t chunk = geometry->chunk_blocks, top = column * chunk;
-	uint32_t row = MAX(MAX(slice->first, top) - top, op->row_first);
-	uint32_t end = MIN(MIN(slice->end, top + chunk) - top, op->row_end);
-	const struct io *io = slice->request->io;
-	struct iov_cursor cursor;
-	size_t bytes;
-	char *memory;
-
-	if (row >= end)
-		return;
-	bytes = (size_t)(end - row) * geometry->block_bytes;
-	memory = direction == FROM_CALLER ? op->new[column] : op->old[column];
-	if (direction == TO_CALLER && is_mirror(op))
-		memory = op->old[__builtin_ctz(op->plan.reads)];
-	memory += (size_t)(row - op->plan.row) * geometry->block_bytes;
-	if (!io_carries_data(io)) {
-		memset(memory, 0, bytes - (MUTANT(zeroes_partial) ? geometry->block_bytes : 0));
-		return;
-	}
-	cursor = iov_cursor_at(
-		io, (size_t)(slice->io_block + top + row - slice->first) * geometry->block_bytes);
-	if (direction == FROM_CALLER)
-		iov_copy_from(&cursor, memory, bytes);
-	else
-		iov_copy_to(&cursor, memory, bytes);
+	return (size_t)(piece->end - piece->row) * geometry_of(op)->block_bytes;
 }
 
-static void copy_slices(struct op *op, enum direction direction)
+/* Where a piece is in a buffer of the op. */
+static size_t piece_skip(const struct op *op, const struct piece *piece)
+{
+	return (size_t)(piece->row - op->plan.row) * geometry_of(op)->block_bytes;
+}
+
+static struct iov_cursor piece_cursor(const struct op *op, const struct piece *piece)
+{
+	const struct geometry *geometry = geometry_of(op);
+	uint32_t top = piece->column * geometry->chunk_blocks;
+
+	return iov_cursor_at(piece->slice->request->io,
+		(size_t)(piece->slice->io_block + top + piece->row - piece->slice->first) *
+			geometry->block_bytes);
+}
+
+static void copy_out(const struct op *op, const struct piece *piece)
+{
+	unsigned column = is_mirror(op) ? (unsigned)__builtin_ctz(op->plan.reads) : piece->column;
+	struct iov_cursor cursor = piece_cursor(op, piece);
+
+	iov_copy_to(&cursor, op->old[column] + piece_skip(op, piece), piece_bytes(op, piece));
+}
+
+/* The private copy of what is to be written. */
+static void copy_in(const struct op *op, const struct piece *piece)
+{
+	char *memory = op->new[piece->column] + piece_skip(op, piece);
+	size_t bytes = piece_bytes(op, piece);
+	struct iov_cursor cursor;
+
+	if (!io_carries_data(piece->slice->request->io)) {
+		memset(memory, 0,
+			bytes - (MUTANT(zeroes_partial) ? geometry_of(op)->block_bytes : 0));
+		return;
+	}
+	cursor = piece_cursor(op, piece);
+	iov_copy_from(&cursor, memory, bytes);
+}
+
+/* The parities of a band that are to be written, from a place on; NULL: lost. */
+static void band_parity(
+	const struct op *op, const struct plan_band *band, size_t skip, void *parity[PARITY_MAX])
+{
+	const struct geometry *geometry = geometry_of(op);
+
+	for (unsigned j = 0; j < geometry->redundant; j++)
+		parity[j] = band->writes >> (geometry->data + j) & 1
+				    ? op->old[geometry->data + j] + skip
+				    : NULL;
+}
+
+/* As much as lies in one run of the caller's memory, copied and put into the parities in one pass
+ * over it. 0: it has to be done in two. */
+static size_t modify_run(const struct op *op, const struct piece *piece,
+	const struct plan_band *band, struct iov_cursor *cursor, size_t done)
+{
+	size_t skip = piece_skip(op, piece) + done, run = cursor->iov->iov_len - cursor->skip;
+	size_t bytes = MIN(run, piece_bytes(op, piece) - done);
+	struct parity_change change = {
+		.bytes = bytes,
+		.before = op->old[piece->column] + skip,
+		.after = (const char *)cursor->iov->iov_base + cursor->skip,
+		.copy = op->new[piece->column] + skip,
+	};
+	void *parity[PARITY_MAX] = {NULL};
+
+	if (!bytes || bytes % 64 || skip % 64)
+		return 0;
+	band_parity(op, band, skip, parity);
+	parity_copy_update(piece->column, geometry_of(op)->redundant, &change, parity);
+	cursor->skip += bytes;
+	if (cursor->skip == cursor->iov->iov_len)
+		*cursor = (struct iov_cursor){cursor->iov + 1, 0};
+	return bytes;
+}
+
+/* MODIFY: the difference between the old data and the new goes into the parities. */
+static void modify(const struct op *op, const struct piece *piece, const struct plan_band *band)
+{
+	size_t bytes = piece_bytes(op, piece), skip = piece_skip(op, piece), done = 0, run = 1;
+	void *parity[PARITY_MAX] = {NULL};
+
+	if (io_carries_data(piece->slice->request->io)) {
+		struct iov_cursor cursor = piece_cursor(op, piece);
+
+		for (; done < bytes && run; done += run)
+			run = modify_run(op, piece, band, &cursor, done);
+		if (done == bytes)
+			return;
+		iov_copy_from(&cursor, op->new[piece->column] + skip + done, bytes - done);
+	} else {
+		copy_in(op, piece);
+	}
+	band_parity(op, band, skip + done, parity);
+	parity_update(piece->column, geometry_of(op)->redundant, bytes - done,
+		op->old[piece->column] + skip + done, op->new[piece->column] + skip + done, parity);
+}
+
+/* Takes a slice's column in, band by band. */
+static void take_column(const struct op *op, const struct piece *whole)
+{
+	for (unsigned i = 0; i < op->plan.bands; i++) {
+		const struct plan_band *band = &op->plan.band[i];
+		struct piece piece = *whole;
+
+		piece.row = MAX(piece.row, band->row);
+		piece.end = MIN(piece.end, band->end);
+		if (piece.row >= piece.end)
+			continue;
+		if (band->recipe == RECIPE_MODIFY)
+			modify(op, &piece, band);
+		else
+			copy_in(op, &piece);
+	}
+}
+
+static void for_each_column(
+	const struct op *op, void (*function)(const struct op *op, const struct piece *piece))
 {
 	uint32_t chunk = geometry_of(op)->chunk_blocks;
 	struct list_node *node;
@@ -67,10 +165,22 @@ static void copy_slices(struct op *op, enum direction direction)
 		const struct slice *slice = container_of(node, struct slice, link);
 
 		for (unsigned column = slice->first / chunk; column <= (slice->end - 1) / chunk;
-			column++)
-			copy_column(op, slice, column, direction);
+			column++) {
+			uint32_t top = column * chunk;
+			struct piece piece = {
+				.slice = slice,
+				.column = column,
+				.row = MAX(MAX(slice->first, top) - top, op->row_first),
+				.end = MIN(MIN(slice->end, top + chunk) - top, op->row_end),
+			};
+
+			if (piece.row < piece.end)
+				function(op, &piece);
+		}
 	}
 }
+
+/* --- bands ----------------------------------------------------------------------------------- */
 
 /* The pointers that parity/ works on, for one band. */
 struct band_memory {
@@ -110,7 +220,6 @@ static void compute_band(const struct op *op, const struct plan_band *band)
 {
 	const struct geometry *geometry = geometry_of(op);
 	struct band_memory memory;
-	unsigned column;
 
 	band_memory(op, band, &memory);
 	if (band->recovers)
@@ -118,14 +227,8 @@ static void compute_band(const struct op *op, const struct plan_band *band)
 			memory.old, memory.parity_read);
 	if (band->recipe == RECIPE_FETCH || !(band->writes & ~bits_below(geometry->data)))
 		return;
-	if (band->recipe == RECIPE_MODIFY) {
-		bits_for_each (column, band->touched)
-			parity_update(column, geometry->redundant, memory.bytes, memory.old[column],
-				memory.data[column], memory.parity);
-	} else {
-		parity_generate(geometry->data, geometry->redundant, memory.bytes, memory.data,
-			memory.parity);
-	}
+	parity_generate(
+		geometry->data, geometry->redundant, memory.bytes, memory.data, memory.parity);
 }
 
 void op_compute(struct op *op)
@@ -133,12 +236,12 @@ void op_compute(struct op *op)
 	if (op->work == OP_CLEAR)
 		return;
 	if (op->work == OP_WRITE)
-		copy_slices(op, FROM_CALLER);
-	if (!is_mirror(op))
-		for (unsigned i = 0; i < op->plan.bands; i++)
+		for_each_column(op, take_column);
+	for (unsigned i = 0; i < op->plan.bands && !is_mirror(op); i++)
+		if (op->plan.band[i].recipe != RECIPE_MODIFY)
 			compute_band(op, &op->plan.band[i]);
 	if (op->work == OP_READ)
-		copy_slices(op, TO_CALLER);
+		for_each_column(op, copy_out);
 }
 
 /* --- sweeps ---------------------------------------------------------------------------------- */
