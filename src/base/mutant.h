@@ -65,6 +65,7 @@
 	X(flush_unsettled,         "a flush is acknowledged before a loss is durable") \
 	X(missing_unflushed,       "what a lost member may have lost from its cache is not recorded") \
 	X(missing_dirty,           "what is dirty when a member is lost is not recorded as missing") \
+	X(rebuild_dirty,           "a rebuild of what was missed leaves out what a crash made dirty") \
 	X(missing_cleared,         "the missing map is cleared while a member is away") \
 	X(readd_uncovered,         "a member is re-added although it is not known what it missed") \
 	X(repair_not_fua,          "what a read repaired may be lost again") \

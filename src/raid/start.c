@@ -129,6 +129,17 @@ static void void_copies(struct build *build)
 	}
 }
 
+/* The resync of a dirty region makes up its mind without a member that is being rebuilt there, so
+ * what that one holds counts no more than if it had been away. */
+static void note_missing(struct build *build)
+{
+	uint8_t *missing = build->maps[MAP_MISSING].bits;
+	const uint8_t *dirty = build->maps[MAP_DIRTY].bits;
+
+	for (unsigned i = 0; i < MAP_BYTES && !MUTANT(rebuild_dirty); i++)
+		missing[i] |= dirty[i];
+}
+
 static int check_start(const struct assembly *assembly, struct fail *fail)
 {
 	const struct superblock *superblock = &assembly->superblock;
@@ -357,6 +368,8 @@ int array_start(struct array **array, const struct assembly *assembly,
 	}
 	if (!error) {
 		void_copies(build);
+		if (slots_short(build))
+			note_missing(build);
 		if (!MUTANT(log_epoch_kept))
 			build->superblock.log_epoch++;
 		build->superblock.clean = false;
