@@ -15,6 +15,10 @@
 #define MUTANT_TABLE(X) \
 	X(assembly_stale,          "a member that lags behind is taken for one in sync") \
 	X(assembly_duplicate,      "a copy of a member is not noticed") \
+	X(assembly_generation,     "the highest generation alone decides which table is the freshest") \
+	X(assembly_parted,         "who went on in the same epoch is taken for one that was away") \
+	X(assembly_spare_heard,    "a spare that has not heard of a loss speaks against it") \
+	X(readd_unclean,           "a member that ran since the array was stopped in order is re-added") \
 	X(geometry_rotation,       "parity of every other stripe placed one member off") \
 	X(geometry_row,            "rows of the last chunk placed one row late") \
 	X(plan_modify_failed,      "MODIFY chosen although a touched column cannot be read") \
