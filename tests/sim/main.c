@@ -12,6 +12,7 @@
  *
  *	--seed S             the first seed, or case (1); a seed is one run, to the bit
  *	--count N            so many seeds
+ *	--progress T         says every T seconds how far it is
  *	--level L, --consistency C, --jobs J, --mutant NAME
  *
  * The last line has the figures. Exit status: 0 all as expected, 1 not, 2 usage.
@@ -97,6 +98,7 @@ static int run_mode(struct options *options)
 							     : run_life;
 	options->jobs.argument = options;
 	options->life.crashes = options->mode == MODE_STATES;
+	options->jobs.go_on = options->mode == MODE_EXHAUSTIVE;
 	options->jobs.repeat = options->mode == MODE_LIVES || options->mode == MODE_STATES;
 	if (options->mode == MODE_EXHAUSTIVE && options->jobs.count > exhaustive_cases())
 		options->jobs.count = exhaustive_cases();
@@ -222,6 +224,7 @@ static const struct option long_options[] = {
 	{"level", required_argument, NULL, 'l'},
 	{"consistency", required_argument, NULL, 'y'},
 	{"mutant", required_argument, NULL, 'm'},
+	{"progress", required_argument, NULL, 'g'},
 	{NULL, 0, NULL, 0},
 };
 
@@ -269,6 +272,9 @@ static bool take(struct options *options, int option, const char *value)
 		return true;
 	case 'm':
 		activate(value);
+		return true;
+	case 'g':
+		options->jobs.progress_seconds = (unsigned)number(value);
 		return true;
 	}
 	return false;
