@@ -141,13 +141,18 @@ static bool has_witness(const struct finds *finds, const struct superblock *one,
 	return false;
 }
 
-/* Whether one's table has newer word of a slot than the fresh one: it went on by itself. */
+/* Whether one's table has newer word than the fresh one of a member that was lost, or has begun to
+ * come back: it went on by itself. (Who has come into sync, or taken a slot over, heard of it.) */
 static bool have_parted(const struct finds *finds, const struct superblock *one)
 {
-	for (unsigned i = 0; i < finds->fresh->members; i++)
-		if (one->rows[i].since > finds->fresh->rows[i].since &&
-			!has_witness(finds, one, i) && !MUTANT(assembly_parted))
+	for (unsigned i = 0; i < finds->fresh->members; i++) {
+		const struct superblock_row *there = &one->rows[i];
+
+		if ((there->state == ROW_FAILED || there->state == ROW_REBUILDING) &&
+			there->since > finds->fresh->rows[i].since && !has_witness(finds, one, i) &&
+			!MUTANT(assembly_parted))
 			return true;
+	}
 	return false;
 }
 

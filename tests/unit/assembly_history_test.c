@@ -19,7 +19,7 @@
 #include "raid/member.h"
 #include "sample.h"
 
-enum { MEMBERS_MAX = 6, EPOCHS_MAX = 64, EPISODES = 7, WALKS = 100000, TRACE_BYTES = 8192 };
+enum { MEMBERS_MAX = 6, EPOCHS_MAX = 64, EPISODES = 7, WALKS = 60000, TRACE_BYTES = 8192 };
 
 struct member {
 	struct superblock superblock;

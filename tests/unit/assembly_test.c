@@ -13,8 +13,8 @@
 enum { DRIVES_MAX = 12, STRANGER = 200, OTHER_ARRAY = 300 };
 
 /* A drive that is found. Epochs: the letter first is its epoch, those behind it are the ancestors.
- * Table: a letter for each row, see state_of(); NULL: all slots in sync. 'f' and 'I' are so since
- * `since`, all others since generation 1. */
+ * Table: a letter for each row, see state_of(); NULL: all slots in sync. 'f', 'I' and 'R' are so
+ * since `since`, all others since generation 1. */
 struct drive {
 	unsigned row; /* of its member; STRANGER + n: not in any table; OTHER_ARRAY: of another */
 	unsigned generation;
@@ -193,7 +193,9 @@ static const struct scene parted[] = {
 		{X(0, 8, "cba", .table = "ifs", .since = 7), X(1, 6, "a", .table = "fis", .since = 6),
 			X(2, 8, "cba", .table = "ifs", .since = 7)}},
 	{"one began to take back whom the other has never lost", "1", 2, 0, ASSEMBLY_REFUSED, "MP", 0,
-		{X(0, 8, "cba", .table = "if", .since = 7), X(1, 6, "da", .table = "Ii", .since = 6)}},
+		{X(0, 8, "cba", .table = "if", .since = 7), X(1, 6, "da", .table = "Ri", .since = 6)}},
+	{"a copy took a slot over, and only one heard of it", "1", 3, 0, ASSEMBLY_DEGRADED, "MS", 1,
+		{X(0, 11, "dcba", .table = "ifi", .since = 10), X(1, 9, "ea", .table = "iiI", .since = 9)}},
 	{"in one epoch who lost more is fresher, whatever the generation", "6", 4, 0, ASSEMBLY_DEGRADED, "MMS", 1,
 		{X(0, 6, "a", .table = "iiif", .since = 6), D(1, 8, "a"), D(3, 9, "a")}},
 	{"but not who lost another one", "1", 2, 0, ASSEMBLY_REFUSED, "PM", 0,
@@ -221,7 +223,9 @@ static enum row_state state_of(char letter)
 {
 	static const char letters[] = "eirfsp";
 
-	return letter == 'I' ? ROW_IN_SYNC : (enum row_state)(strchr(letters, letter) - letters);
+	if (letter == 'I' || letter == 'R')
+		return letter == 'I' ? ROW_IN_SYNC : ROW_REBUILDING;
+	return (enum row_state)(strchr(letters, letter) - letters);
 }
 
 static char verdict_letter(enum member_verdict verdict)
@@ -237,7 +241,7 @@ static void set_table(
 
 		row->state = state_of(table[i]);
 		row->uuid = stage->base.rows[i].uuid;
-		row->since = strchr("fI", table[i]) ? since : 1;
+		row->since = strchr("fIR", table[i]) ? since : 1;
 	}
 }
 
