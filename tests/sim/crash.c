@@ -454,6 +454,24 @@ void crash_state(struct world *world, const struct crash_choice *choice)
 	go_deeper(world, choice, false, live_on);
 }
 
+void crash_into(
+	struct world *world, const struct crash_choice *choice, void (*live)(struct world *world))
+{
+	uint64_t seed = random_next(&world->random);
+	struct crash_choice copy = *choice; /* the chooser is used up */
+	struct reactor *reactor = reactor_sim_leave();
+	struct world *next = worlds[world->level + 1];
+
+	world_enter(next);
+	copy_world(next, world, &copy);
+	world_open(next, seed);
+	recover(next);
+	live(next);
+	world_close(next);
+	world_enter(world);
+	reactor_sim_return(reactor);
+}
+
 static struct crash_choice choose_crash(struct world *world)
 {
 	static const unsigned keep[] = {0, 1000, 500, 500, 100, 900, 30, 970};
