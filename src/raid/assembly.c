@@ -245,6 +245,35 @@ static bool can_serve(const struct assembly *assembly)
 	return true;
 }
 
+/* The names of those with a verdict, as many as there is room for. */
+static void name_drives(char *text, size_t bytes, const struct assembly *assembly,
+	const struct found *found, unsigned count, enum member_verdict verdict)
+{
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (unsigned i = 0; i < count; i++) {
+		const char *name = found[i].dev->name;
+
+		if (assembly->verdict[i] != verdict || used + strlen(name) + 6 > bytes)
+			continue;
+		used += (size_t)snprintf(text + used, bytes - used, "%s%s", used ? ", " : "", name);
+	}
+}
+
+/* Both sides by name. */
+static void explain_split(struct assembly *assembly, const struct found *found, unsigned count)
+{
+	char members[180], others[180];
+
+	name_drives(members, sizeof(members), assembly, found, count, VERDICT_MEMBER);
+	name_drives(others, sizeof(others), assembly, found, count, VERDICT_SPLIT);
+	snprintf(assembly->why, sizeof(assembly->why),
+		"array %.63s is not started: drives %s went on without %s, and the other way "
+		"round: choose one side, and detach the other one's drives",
+		assembly->superblock.name, others, members[0] ? members : "the others");
+}
+
 static void explain(struct assembly *assembly, const struct found *found, unsigned count)
 {
 	const struct superblock *superblock = &assembly->superblock;
@@ -253,8 +282,13 @@ static void explain(struct assembly *assembly, const struct found *found, unsign
 	for (unsigned i = 0; i < superblock->members; i++)
 		present += assembly->member[i] != NULL;
 	for (unsigned i = 0; i < count && assembly->state == ASSEMBLY_REFUSED; i++) {
-		if (assembly->verdict[i] != VERDICT_DUPLICATE &&
-			assembly->verdict[i] != VERDICT_SPLIT)
+		if (assembly->verdict[i] == VERDICT_SPLIT) {
+			explain_split(assembly, found, count);
+			return;
+		}
+	}
+	for (unsigned i = 0; i < count && assembly->state == ASSEMBLY_REFUSED; i++) {
+		if (assembly->verdict[i] != VERDICT_DUPLICATE)
 			continue;
 		snprintf(assembly->why, sizeof(assembly->why),
 			"array %.63s is not started: drive %.200s: %s", superblock->name,
