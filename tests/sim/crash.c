@@ -82,7 +82,7 @@ static void mark_odd(struct world *world)
 			oracle_odd(&world->oracle, block, false);
 }
 
-static void copy_world(struct world *to, const struct world *from, struct crash_choice *choice)
+void crash_copy(struct world *to, const struct world *from, struct crash_choice *choice)
 {
 	to->setup = from->setup;
 	to->uuid = from->uuid;
@@ -124,7 +124,7 @@ static int start_with_loss(struct world *world, struct fail *fail)
 	return world_start(world, true, fail);
 }
 
-static void recover(struct world *world)
+void crash_recover(struct world *world)
 {
 	bool killing = world->kill_in;
 	struct fail fail;
@@ -389,7 +389,7 @@ static void live_on(const struct world *from, struct crash_choice choice, bool s
 	uint64_t seed = random_next(&worlds[from->level]->random);
 	unsigned slot;
 
-	copy_world(world, from, &choice);
+	crash_copy(world, from, &choice);
 	world_open(world, seed);
 	world->crash = crash_random;
 	world->exposed = from->exposed;
@@ -409,7 +409,7 @@ static void live_on(const struct world *from, struct crash_choice choice, bool s
 		choice.chooser.keep_per_thousand);
 	say_drives(world);
 	run_trace(world->random.state);
-	recover(world);
+	crash_recover(world);
 	verify(world);
 	world_close(world);
 	run_say("%u: recovered", world->level);
@@ -424,7 +424,7 @@ static void live_if_created(const struct world *from, struct crash_choice choice
 	struct fail fail;
 
 	(void)sampled;
-	copy_world(world, from, &choice);
+	crash_copy(world, from, &choice);
 	world_open(world, seed);
 	memset(&world->uuid, 0, sizeof(world->uuid));
 	if (!world_start(world, false, &fail)) {
@@ -463,9 +463,9 @@ void crash_into(
 	struct world *next = worlds[world->level + 1];
 
 	world_enter(next);
-	copy_world(next, world, &copy);
+	crash_copy(next, world, &copy);
 	world_open(next, seed);
-	recover(next);
+	crash_recover(next);
 	live(next);
 	world_close(next);
 	world_enter(world);

@@ -75,10 +75,10 @@ static int say_figures(const char *what, const struct run_counts *sum, unsigned 
 {
 	printf("sim %s: %" PRIu64 " lives, %" PRIu64 " requests, %" PRIu64
 	       " member losses, %" PRIu64 " sweeps, %" PRIu64 " restarts, %" PRIu64
-	       " crash states (%" PRIu64
+	       " halved, %" PRIu64 " crash states (%" PRIu64
 	       " refused as documented), %.1f s, %.0f lives and %.0f states per hour, %u wrong\n",
 		what, sum->lives, sum->requests, sum->losses, sum->sweeps, sum->restarts,
-		sum->states, sum->refused, took, (double)sum->lives / took * 3600,
+		sum->halves, sum->states, sum->refused, took, (double)sum->lives / took * 3600,
 		(double)sum->states / took * 3600, wrong);
 	return wrong ? 1 : 0;
 }
