@@ -18,10 +18,10 @@
 
 struct engine_config {
 	struct cpumask cores;
-	const char *drives; /* "ram:10:256M", "null:10:1G", "PATH,URL,..." */
+	const char *drives;		/* "ram:10:256M", "null:10:1G", "PATH,URL,..." */
 	struct throttle_model throttle; /* of each drive; zeros: as fast as they are */
-	bool array;	    /* false: the drives themselves are what is measured */
-	const char *level;  /* as typed: "6" */
+	bool array;			/* false: the drives themselves are what is measured */
+	const char *level;		/* as typed: "6" */
 	uint64_t chunk_bytes;
 	unsigned parts; /* of stacked levels; 0: the default */
 	enum consistency consistency;

@@ -15,6 +15,10 @@
 #define MUTANT_TABLE(X) \
 	X(assembly_stale,          "a member that lags behind is taken for one in sync") \
 	X(assembly_duplicate,      "a copy of a member is not noticed") \
+	X(assembly_generation,     "the highest generation alone decides which table is the freshest") \
+	X(assembly_parted,         "who went on in the same epoch is taken for one that was away") \
+	X(assembly_spare_heard,    "a spare that has not heard of a loss speaks against it") \
+	X(readd_unclean,           "a member that ran since the array was stopped in order is re-added") \
 	X(geometry_rotation,       "parity of every other stripe placed one member off") \
 	X(geometry_row,            "rows of the last chunk placed one row late") \
 	X(plan_modify_failed,      "MODIFY chosen although a touched column cannot be read") \
@@ -65,6 +69,7 @@
 	X(flush_unsettled,         "a flush is acknowledged before a loss is durable") \
 	X(missing_unflushed,       "what a lost member may have lost from its cache is not recorded") \
 	X(missing_dirty,           "what is dirty when a member is lost is not recorded as missing") \
+	X(rebuild_dirty,           "a rebuild of what was missed leaves out what a crash made dirty") \
 	X(missing_cleared,         "the missing map is cleared while a member is away") \
 	X(readd_uncovered,         "a member is re-added although it is not known what it missed") \
 	X(repair_not_fua,          "what a read repaired may be lost again") \

@@ -7,6 +7,7 @@
 
 #include "base/bits.h"
 #include "base/mutant.h"
+#include "raid/member.h"
 
 const char *member_verdict_text(enum member_verdict verdict)
 {
@@ -30,20 +31,52 @@ static bool is_ancestor(const struct superblock *of, const struct uuid *epoch)
 	return false;
 }
 
-/* The one with the highest generation; of two of the same, the one that descends from the other (a
- * crash at the beginning of a start leaves such). -1: none. */
+/* Whether all that have failed by other's table have by one's, and more. */
+static bool has_lost_more(const struct superblock *one, const struct superblock *other)
+{
+	unsigned more = 0;
+
+	for (unsigned i = 0; i < one->members; i++) {
+		bool failed = one->rows[i].state == ROW_FAILED;
+		bool failed_there = other->rows[i].state == ROW_FAILED;
+
+		if (failed_there && !failed)
+			return false;
+		more += failed && !failed_there;
+	}
+	return more;
+}
+
+/* Whether one came after other. Starts that were cut short may have raised the generation of a
+ * table over which others had gone on already. So an epoch that descends from the other's decides
+ * first, and within one epoch losses do, which nothing takes back there. */
+static bool is_fresher(const struct superblock *one, const struct superblock *other)
+{
+	if (MUTANT(assembly_generation))
+		return one->generation > other->generation;
+	if (is_ancestor(one, &other->epoch))
+		return true;
+	if (is_ancestor(other, &one->epoch))
+		return false;
+	if (uuid_equal(&one->epoch, &other->epoch)) {
+		if (has_lost_more(one, other))
+			return true;
+		if (has_lost_more(other, one))
+			return false;
+	}
+	return one->generation > other->generation;
+}
+
+/* -1: none. */
 static int freshest(const struct uuid *array_uuid, const struct found *found, unsigned count)
 {
 	int best = -1;
 
 	for (unsigned i = 0; i < count; i++) {
-		const struct superblock *one = found[i].superblock, *other;
+		const struct superblock *one = found[i].superblock;
 
-		if (!uuid_equal(&one->array_uuid, array_uuid))
-			continue;
-		other = best < 0 ? NULL : found[best].superblock;
-		if (!other || one->generation > other->generation ||
-			(one->generation == other->generation && is_ancestor(one, &other->epoch)))
+		if (uuid_equal(&one->array_uuid, array_uuid) &&
+			(best < 0 || is_fresher(one, found[best].superblock)))
 			best = (int)i;
 	}
 	return best;
@@ -65,34 +98,59 @@ struct finds {
 	unsigned count;
 };
 
-/* Whether a member that lives in one's table never heard that row has failed: then the commit that
- * said so was cut short, and nothing rests on it. */
-static bool has_witness(const struct finds *finds, const struct superblock *one, unsigned row)
+static bool is_live(enum row_state state)
 {
-	for (unsigned i = 0; i < finds->count; i++) {
-		const struct superblock *other = finds->found[i].superblock;
-		int seat = uuid_equal(&other->array_uuid, &one->array_uuid)
-				   ? row_of(one, &other->member_uuid)
-				   : -1;
+	return state != ROW_EMPTY && state != ROW_FAILED;
+}
 
-		if (seat >= 0 && one->rows[seat].state != ROW_FAILED &&
-			other->rows[row].state != ROW_FAILED)
+/* A member that is there, and has not heard. A spare need not have: nobody waits for one. */
+static bool is_witness(const struct superblock *one, unsigned slot, const struct superblock *other)
+{
+	int seat = uuid_equal(&other->array_uuid, &one->array_uuid)
+			   ? row_of(one, &other->member_uuid)
+			   : -1;
+
+	return seat >= 0 && ((unsigned)seat < one->members || MUTANT(assembly_spare_heard)) &&
+	       (unsigned)seat != slot && is_live(one->rows[seat].state) &&
+	       other->rows[slot].since < one->rows[slot].since;
+}
+
+/* A member that may be away, and was live in the fresh history after that had gone on without one:
+ * it would have brought the news. Nor can it have heard if it was taken back since:
+ * array_readd(). */
+static bool was_witness(const struct superblock *fresh, const struct superblock *one, unsigned seat)
+{
+	const struct superblock_row *here = &fresh->rows[seat], *there = &one->rows[seat];
+	int row = row_of(fresh, &one->member_uuid);
+
+	return row >= 0 && fresh->rows[row].state == ROW_FAILED && is_live(there->state) &&
+	       uuid_equal(&here->uuid, &there->uuid) &&
+	       (is_live(here->state) || here->since > fresh->rows[row].since);
+}
+
+/* Whether another member that lives in one's table never heard what that says of the slot: then the
+ * commit that said so was cut short, and nothing rests on it. */
+static bool has_witness(const struct finds *finds, const struct superblock *one, unsigned slot)
+{
+	for (unsigned i = 0; i < finds->count; i++)
+		if (is_witness(one, slot, finds->found[i].superblock))
 			return true;
-	}
+	for (unsigned i = 0; i < one->members; i++)
+		if (i != slot && was_witness(finds->fresh, one, i))
+			return true;
 	return false;
 }
 
-/* Whether one went on without a member that the fresh table has as live since before: in one
- * history it would have come back into sync later. */
+/* Whether one's table has newer word than the fresh one of a member that was lost, or has begun to
+ * come back: it went on by itself. (Who has come into sync, or taken a slot over, heard of it.) */
 static bool have_parted(const struct finds *finds, const struct superblock *one)
 {
 	for (unsigned i = 0; i < finds->fresh->members; i++) {
-		const struct superblock_row *here = &finds->fresh->rows[i];
 		const struct superblock_row *there = &one->rows[i];
 
-		if (there->state == ROW_FAILED && here->state != ROW_FAILED &&
-			uuid_equal(&here->uuid, &there->uuid) && here->since < there->since &&
-			!has_witness(finds, one, i))
+		if ((there->state == ROW_FAILED || there->state == ROW_REBUILDING) &&
+			there->since > finds->fresh->rows[i].since && !has_witness(finds, one, i) &&
+			!MUTANT(assembly_parted))
 			return true;
 	}
 	return false;
@@ -130,6 +188,16 @@ static enum member_verdict judge(const struct finds *finds, const struct superbl
 	if (!MUTANT(assembly_stale) && one->generation + 1 < fresh->generation)
 		return VERDICT_STALE;
 	return VERDICT_MEMBER;
+}
+
+bool assembly_is_covered(
+	const struct superblock *table, unsigned slot, const struct superblock *one)
+{
+	const struct superblock_row *row = &table->rows[slot];
+
+	assert(row->state == ROW_FAILED && uuid_equal(&row->uuid, &one->member_uuid));
+	return row->resyncable &&
+	       (row->reason != LOSS_ABSENT || one->clean || MUTANT(readd_unclean));
 }
 
 /* Of two drives that say that they are the same member, the one that has the recorded identity. */
@@ -177,9 +245,33 @@ static bool can_serve(const struct assembly *assembly)
 	return true;
 }
 
-static bool is_live(enum row_state state)
+/* The names of those with a verdict, as many as there is room for. */
+static void name_drives(char *text, size_t bytes, const struct assembly *assembly,
+	const struct found *found, unsigned count, enum member_verdict verdict)
 {
-	return state != ROW_EMPTY && state != ROW_FAILED;
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (unsigned i = 0; i < count; i++) {
+		const char *name = found[i].dev->name;
+
+		if (assembly->verdict[i] != verdict || used + strlen(name) + 6 > bytes)
+			continue;
+		used += (size_t)snprintf(text + used, bytes - used, "%s%s", used ? ", " : "", name);
+	}
+}
+
+/* Both sides by name. */
+static void explain_split(struct assembly *assembly, const struct found *found, unsigned count)
+{
+	char members[180], others[180];
+
+	name_drives(members, sizeof(members), assembly, found, count, VERDICT_MEMBER);
+	name_drives(others, sizeof(others), assembly, found, count, VERDICT_SPLIT);
+	snprintf(assembly->why, sizeof(assembly->why),
+		"array %.63s is not started: drives %s went on without %s, and the other way "
+		"round: choose one side, and detach the other one's drives",
+		assembly->superblock.name, others, members[0] ? members : "the others");
 }
 
 static void explain(struct assembly *assembly, const struct found *found, unsigned count)
@@ -190,8 +282,13 @@ static void explain(struct assembly *assembly, const struct found *found, unsign
 	for (unsigned i = 0; i < superblock->members; i++)
 		present += assembly->member[i] != NULL;
 	for (unsigned i = 0; i < count && assembly->state == ASSEMBLY_REFUSED; i++) {
-		if (assembly->verdict[i] != VERDICT_DUPLICATE &&
-			assembly->verdict[i] != VERDICT_SPLIT)
+		if (assembly->verdict[i] == VERDICT_SPLIT) {
+			explain_split(assembly, found, count);
+			return;
+		}
+	}
+	for (unsigned i = 0; i < count && assembly->state == ASSEMBLY_REFUSED; i++) {
+		if (assembly->verdict[i] != VERDICT_DUPLICATE)
 			continue;
 		snprintf(assembly->why, sizeof(assembly->why),
 			"array %.63s is not started: drive %.200s: %s", superblock->name,
@@ -243,6 +340,35 @@ static bool is_undecided(
 	return true;
 }
 
+static bool is_same_table(const struct superblock *one, const struct superblock *other)
+{
+	bool same = uuid_equal(&one->epoch, &other->epoch) && one->clean == other->clean;
+
+	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++)
+		same &= one->rows[i].state == other->rows[i].state &&
+			one->rows[i].since == other->rows[i].since &&
+			one->rows[i].watermark == other->rows[i].watermark;
+	return same;
+}
+
+/* What is written next has to be newer than whatever is there; and a member that has another table
+ * of that generation (starts that were cut short leave such) has to be told. */
+static void raise_generation(struct assembly *assembly, const struct found *found, unsigned count)
+{
+	struct superblock *fresh = &assembly->superblock;
+	uint64_t highest = fresh->generation;
+	bool differs = false;
+
+	for (unsigned i = 0; i < count; i++)
+		if (assembly->verdict[i] != VERDICT_OTHER)
+			highest = MAX(highest, found[i].superblock->generation);
+	for (unsigned i = 0; i < count; i++)
+		differs |= assembly->verdict[i] == VERDICT_MEMBER &&
+			   found[i].superblock->generation == highest &&
+			   !is_same_table(found[i].superblock, fresh);
+	fresh->generation = highest + differs;
+}
+
 void assembly_decide(struct assembly *assembly, const struct uuid *array_uuid,
 	const struct found *found, unsigned count)
 {
@@ -274,6 +400,7 @@ void assembly_decide(struct assembly *assembly, const struct uuid *array_uuid,
 					&assembly->superblock, &found[i].superblock->member_uuid),
 				&found[i]);
 	}
+	raise_generation(assembly, found, count);
 	for (unsigned i = 0; i < assembly->superblock.members; i++)
 		assembly->absent +=
 			is_live(assembly->superblock.rows[i].state) && !assembly->member[i];

@@ -55,6 +55,12 @@ struct assembly {
 void assembly_decide(struct assembly *assembly, const struct uuid *array_uuid,
 	const struct found *found, unsigned count);
 
+/* Whether the missing map holds all that one, which comes back to its failed slot, may lack or
+ * have too much: an array that was stopped in order before one was absent knows nothing of writes
+ * that one has seen since. */
+bool assembly_is_covered(
+	const struct superblock *table, unsigned slot, const struct superblock *one);
+
 /* UNMADE: whether a found one is what is left of the array, to be erased. Those that the freshest
  * does not call unmade go first: alone they would look like an array. */
 static inline bool assembly_is_leftover(const struct assembly *assembly, unsigned found)

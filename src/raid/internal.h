@@ -108,7 +108,6 @@ struct replay {
 	struct blockdev_queue *queues[SUPERBLOCK_ROWS]; /* NULL: absent, failed */
 	struct reactor_group *group;
 	int failed_row;	      /* on an error: the member that answered with one; -1: none did */
-	struct bad_list *bad; /* parity of rows that cannot be read is added */
 };
 int replay_log(struct replay *replay, struct fail *fail);
 /* What was read from a cache, or written without waiting, is stable. */

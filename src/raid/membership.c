@@ -25,6 +25,7 @@
 #include "base/bits.h"
 #include "base/log.h"
 #include "base/mutant.h"
+#include "raid/assembly.h"
 #include "raid/gpt.h"
 #include "raid/internal.h"
 
@@ -548,7 +549,8 @@ int array_readd(struct array *array, struct blockdev *dev, const struct superblo
 			"a "
 			"spare",
 			dev->name, array->config.name);
-	else if (!keeper->superblock.rows[slot].resyncable && !MUTANT(readd_uncovered))
+	else if (!assembly_is_covered(&keeper->superblock, slot, superblock) &&
+		 !MUTANT(readd_uncovered))
 		error = fail_set(fail, ESTALE,
 			"what drive %s missed is not known (it was lost in a crash, or while it "
 			"was "

@@ -434,7 +434,7 @@ struct full_rows {
 	const struct finding *finding;
 	uint64_t bytes; /* of each column */
 	char *memory;
-	uint32_t there; /* columns whose member is present */
+	uint32_t there; /* columns that can be read */
 };
 
 static int full_transfer(struct replayer *replayer, const struct full_rows *full, enum io_kind kind,
@@ -504,59 +504,67 @@ static bool answers(struct replayer *replayer, int row)
 	return there;
 }
 
-/* What the parity of a row with a bad sector should be cannot be known. */
-static int mark_bad(struct replayer *replayer, const struct finding *finding)
+/* Without the columns in `bad`: those that have no member, or a sector that cannot be read. */
+static int fit_rows(struct replayer *replayer, const struct finding *finding, uint32_t bad)
 {
 	const struct geometry *geometry = &replayer->geometry;
-	uint64_t block = finding->entry.stripe * geometry->chunk_blocks + finding->entry.row;
+	struct full_rows full = {.finding = finding,
+		.bytes = (uint64_t)finding->entry.rows * geometry->block_bytes,
+		.there = bits_below(geometry->members) & ~bad};
+	int error;
 
-	for (unsigned column = geometry->data; column < geometry->members; column++)
-		if (!bad_list_add(replayer->replay->bad,
-			    (struct bad_range){block, finding->entry.rows,
-				    (uint8_t)column_row(replayer, finding, column)}))
-			return -ENOSPC;
-	return 0;
+	full.memory = memory_map(geometry->members * full.bytes, NULL);
+	if (!full.memory)
+		return -ENOMEM;
+	error = fit_parity(replayer, &full);
+	memory_unmap(full.memory, geometry->members * full.bytes);
+	return error;
 }
 
-static int redo_full(struct replayer *replayer, const struct finding *finding);
-
-/* A sector of a full stripe cannot be read: row by row, for a row is a codeword of its own. */
-static int redo_damaged(struct replayer *replayer, const struct finding *finding)
+/* A row is a codeword of its own: what of it cannot be read is as good as absent. */
+static int fit_row(struct replayer *replayer, const struct finding *finding, uint32_t bad)
 {
 	struct replay *replay = replayer->replay;
-	struct finding one = *finding;
-	int error = 0;
+	const struct geometry *geometry = &replayer->geometry;
+	int error;
 
-	if (replay->failed_row < 0 || !answers(replayer, replay->failed_row))
-		return -EIO;
-	replay->failed_row = -1;
-	if (finding->entry.rows == 1)
-		return mark_bad(replayer, finding);
-	one.entry.rows = 1;
-	for (uint32_t i = 0; i < finding->entry.rows && !error; i++) {
-		one.entry.row = finding->entry.row + i;
-		error = redo_full(replayer, &one);
+	while ((error = fit_rows(replayer, finding, bad)) == -ENODATA) {
+		unsigned failed = (unsigned)replay->failed_row;
+
+		if (!answers(replayer, replay->failed_row))
+			return -EIO;
+		replay->failed_row = -1;
+		for (unsigned column = 0; column < geometry->members; column++)
+			if (column_row(replayer, finding, column) == failed)
+				bad |= 1u << column;
 	}
 	return error;
 }
 
 static int redo_full(struct replayer *replayer, const struct finding *finding)
 {
-	const struct geometry *geometry = &replayer->geometry;
-	struct full_rows full = {
-		.finding = finding, .bytes = (uint64_t)finding->entry.rows * geometry->block_bytes};
+	struct replay *replay = replayer->replay;
+	struct finding one = *finding;
+	uint32_t absent = 0;
 	int error;
 
-	for (unsigned column = 0; column < geometry->members; column++)
-		if (replayer->replay->queues[column_row(replayer, finding, column)])
-			full.there |= 1u << column;
-	full.memory = memory_map(geometry->members * full.bytes, NULL);
-	if (!full.memory)
-		return -ENOMEM;
-	error = fit_parity(replayer, &full);
-	memory_unmap(full.memory, geometry->members * full.bytes);
+	for (unsigned column = 0; column < replayer->geometry.members; column++)
+		if (!replay->queues[column_row(replayer, finding, column)])
+			absent |= 1u << column;
 	replayer->full++;
-	return error == -ENODATA ? redo_damaged(replayer, finding) : error;
+	error = fit_rows(replayer, finding, absent);
+	if (error != -ENODATA)
+		return error;
+	if (!answers(replayer, replay->failed_row))
+		return -EIO;
+	replay->failed_row = -1;
+	error = 0;
+	one.entry.rows = 1;
+	for (uint32_t i = 0; i < finding->entry.rows && !error; i++) {
+		one.entry.row = finding->entry.row + i;
+		error = fit_row(replayer, &one, absent);
+	}
+	return error;
 }
 
 /* Goes through the writes that count, in order. */

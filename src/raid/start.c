@@ -129,6 +129,17 @@ static void void_copies(struct build *build)
 	}
 }
 
+/* The resync of a dirty region makes up its mind without a member that is being rebuilt there, so
+ * what that one holds counts no more than if it had been away. */
+static void note_missing(struct build *build)
+{
+	uint8_t *missing = build->maps[MAP_MISSING].bits;
+	const uint8_t *dirty = build->maps[MAP_DIRTY].bits;
+
+	for (unsigned i = 0; i < MAP_BYTES && !MUTANT(rebuild_dirty); i++)
+		missing[i] |= dirty[i];
+}
+
 static int check_start(const struct assembly *assembly, struct fail *fail)
 {
 	const struct superblock *superblock = &assembly->superblock;
@@ -242,22 +253,6 @@ static int record_absent(struct build *build, struct replay *replay, struct fail
 	return error;
 }
 
-/* The array that is built from this writes the list down, before anything relies on it. */
-static int replay_with_bad(struct build *build, struct replay *replay, struct fail *fail)
-{
-	uint8_t *bits = build->maps[MAP_BAD].bits;
-	struct bad_list bad;
-	int error;
-
-	if (!bad_list_decode(&bad, bits))
-		return 0; /* build_array() says so */
-	replay->bad = &bad;
-	error = replay_log(replay, fail);
-	bad_list_encode(&bad, bits);
-	build->superblock.bad_blocks |= bad.count > 0;
-	return error;
-}
-
 /* What the last run left behind: the log is re-done, the maps are read. */
 static int recover_once(struct build *build, const struct array_start_options *options,
 	int *failed_row, struct fail *fail)
@@ -295,7 +290,7 @@ static int recover_once(struct build *build, const struct array_start_options *o
 	if (!error)
 		error = record_absent(build, &replay, fail);
 	if (!error && !was_clean && is_parity(superblock))
-		error = replay_with_bad(build, &replay, fail);
+		error = replay_log(&replay, fail);
 	*failed_row = replay.failed_row;
 	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++)
 		if (replay.queues[i])
@@ -374,6 +369,8 @@ int array_start(struct array **array, const struct assembly *assembly,
 	}
 	if (!error) {
 		void_copies(build);
+		if (slots_short(build))
+			note_missing(build);
 		if (!MUTANT(log_epoch_kept))
 			build->superblock.log_epoch++;
 		build->superblock.clean = false;

@@ -78,11 +78,12 @@ static void mark_odd(struct world *world)
 		return;
 	for (uint64_t block = 0; block < world->oracle.blocks; block++)
 		if (oracle_is_torn(&world->oracle, block) &&
-			!world->good[world_slot_of_block(world, block)])
+			(!world->good[world_slot_of_block(world, block)] ||
+				world_is_unreadable(world, block)))
 			oracle_odd(&world->oracle, block, false);
 }
 
-static void copy_world(struct world *to, const struct world *from, struct crash_choice *choice)
+void crash_copy(struct world *to, const struct world *from, struct crash_choice *choice)
 {
 	to->setup = from->setup;
 	to->uuid = from->uuid;
@@ -124,7 +125,7 @@ static int start_with_loss(struct world *world, struct fail *fail)
 	return world_start(world, true, fail);
 }
 
-static void recover(struct world *world)
+void crash_recover(struct world *world)
 {
 	bool killing = world->kill_in;
 	struct fail fail;
@@ -390,7 +391,7 @@ static void live_on(const struct world *from, struct crash_choice choice, bool s
 	uint64_t seed = random_next(&worlds[from->level]->random);
 	unsigned slot;
 
-	copy_world(world, from, &choice);
+	crash_copy(world, from, &choice);
 	world_open(world, seed);
 	world->flaky = from->flaky;
 	world->crash = crash_random;
@@ -411,7 +412,7 @@ static void live_on(const struct world *from, struct crash_choice choice, bool s
 		choice.chooser.keep_per_thousand);
 	say_drives(world);
 	run_trace(world->random.state);
-	recover(world);
+	crash_recover(world);
 	verify(world);
 	world_close(world);
 	run_say("%u: recovered", world->level);
@@ -426,7 +427,7 @@ static void live_if_created(const struct world *from, struct crash_choice choice
 	struct fail fail;
 
 	(void)sampled;
-	copy_world(world, from, &choice);
+	crash_copy(world, from, &choice);
 	world_open(world, seed);
 	memset(&world->uuid, 0, sizeof(world->uuid));
 	if (!world_start(world, false, &fail)) {
@@ -454,6 +455,24 @@ static void go_deeper(struct world *world, const struct crash_choice *choice, bo
 void crash_state(struct world *world, const struct crash_choice *choice)
 {
 	go_deeper(world, choice, false, live_on);
+}
+
+void crash_into(
+	struct world *world, const struct crash_choice *choice, void (*live)(struct world *world))
+{
+	uint64_t seed = random_next(&world->random);
+	struct crash_choice copy = *choice; /* the chooser is used up */
+	struct reactor *reactor = reactor_sim_leave();
+	struct world *next = worlds[world->level + 1];
+
+	world_enter(next);
+	crash_copy(next, world, &copy);
+	world_open(next, seed);
+	crash_recover(next);
+	live(next);
+	world_close(next);
+	world_enter(world);
+	reactor_sim_return(reactor);
 }
 
 static struct crash_choice choose_crash(struct world *world)

@@ -19,6 +19,15 @@ struct crash_choice {
 };
 void crash_state(struct world *world, const struct crash_choice *choice);
 
+/* Likewise, but what is recovered is lived in, before anything is made right. */
+void crash_into(
+	struct world *world, const struct crash_choice *choice, void (*live)(struct world *world));
+
+/* The steps of these: the drives as they are after the crash, and no more; the start, which must
+ * succeed or be refused as documented. */
+void crash_copy(struct world *to, const struct world *from, struct crash_choice *choice);
+void crash_recover(struct world *world);
+
 /* While the array is created: afterwards there is none, or one that is empty. */
 void crash_in_create(struct world *world);
 

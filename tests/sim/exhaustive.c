@@ -31,14 +31,19 @@ enum act {
 	ACT_REPLACE,
 	ACT_SCRUB,
 	ACT_RESTART,
+	ACT_SETTLE,
 	ACTS,
 };
 
 static const char *const act_names[ACTS] = {"chunk", "partial", "two chunks", "full stripe",
 	"across stripes", "flush", "FUA", "discard", "zeroes", "fail", "die", "spare", "readd",
-	"replace", "scrub", "restart"};
+	"replace", "scrub", "restart", "settle"};
 
-enum condition { HEALTHY, DEGRADED, HALF_REBUILT, CONDITIONS };
+/* RESYNCING: after a crash, with regions that are dirty. */
+enum condition { HEALTHY, DEGRADED, HALF_REBUILT, RESYNCING, CONDITIONS };
+
+static const char *const condition_names[CONDITIONS] = {
+	"healthy", "degraded", "half rebuilt", "resyncing"};
 
 static const struct {
 	const char *level;
@@ -63,6 +68,7 @@ struct test {
 	enum act act[2];
 };
 
+static struct test test;
 static unsigned samples_max;
 
 /* --- numbering -------------------------------------------------------------------------------- */
@@ -82,26 +88,45 @@ static unsigned digit(uint64_t *number, unsigned base)
 	return value;
 }
 
+static bool is_act(enum act act)
+{
+	for (unsigned i = 0; i < test.acts; i++)
+		if (test.act[i] == act)
+			return true;
+	return false;
+}
+
+/* Whether there is anything that the case would show beside others. */
+static bool is_of_use(void)
+{
+	bool mirror = !strncmp(arrays[test.array].level, "1", 1);
+
+	/* What the log covers is never dirty. */
+	if (test.condition == RESYNCING && !mirror && test.policy == CONSISTENCY_LOG)
+		return false;
+	if (is_act(ACT_SETTLE) && test.condition < HALF_REBUILT)
+		return false;
+	/* RAID 0 has nothing to lose, and nothing to look for. */
+	return test.array || (test.condition == HEALTHY && test.act[0] < ACT_FAIL &&
+				     (test.act[1] < ACT_FAIL || test.act[1] == ACT_RESTART));
+}
+
 /* False: a case that does not exist. */
-static bool decode(struct test *test, uint64_t number)
+static bool decode(uint64_t number)
 {
 	unsigned sequence;
 
 	/* A prime that divides no number of cases: neighbours have nothing in common. */
 	number = number * 1000003 % exhaustive_cases();
-	test->array = digit(&number, ARRAY_SIZE(arrays));
-	test->policy = digit(&number, CONSISTENCIES);
-	test->condition = digit(&number, CONDITIONS);
-	test->volatile_cache = digit(&number, 2);
+	test.array = digit(&number, ARRAY_SIZE(arrays));
+	test.policy = digit(&number, CONSISTENCIES);
+	test.condition = digit(&number, CONDITIONS);
+	test.volatile_cache = digit(&number, 2);
 	sequence = digit(&number, SEQUENCES);
-	test->acts = sequence < ACTS ? 1 : 2;
-	test->act[0] = (enum act)(sequence % ACTS);
-	test->act[1] = (enum act)(sequence / ACTS - (sequence >= ACTS));
-	if (test->policy >= arrays[test->array].policies)
-		return false;
-	/* RAID 0 has nothing to lose, and nothing to look for. */
-	return test->array || (test->condition == HEALTHY && test->act[0] < ACT_FAIL &&
-				      (test->act[1] < ACT_FAIL || test->act[1] == ACT_RESTART));
+	test.acts = sequence < ACTS ? 1 : 2;
+	test.act[0] = (enum act)(sequence % ACTS);
+	test.act[1] = (enum act)(sequence / ACTS - (sequence >= ACTS));
+	return test.policy < arrays[test.array].policies && is_of_use();
 }
 
 /* --- crashes ---------------------------------------------------------------------------------- */
@@ -112,7 +137,7 @@ static uint32_t pick_losses(struct world *world)
 	unsigned left[MEMBERS_MAX];
 	uint32_t lose = 0;
 
-	if (random_chance(&world->random, 400))
+	if (world->exposed || random_chance(&world->random, 400))
 		return 0;
 	for (unsigned part = 0; part < world->setup->parts; part++)
 		left[part] = world->setup->tolerance -
@@ -137,7 +162,7 @@ static void crash_here(struct world *world)
 
 	for (unsigned i = 0; i < world->drives; i++)
 		blocks += sim_drive_exposed(&world->drive[i], crash);
-	all = blocks <= SUBSET_BLOCKS_MAX && 1u << blocks <= samples_max;
+	all = blocks <= SUBSET_BLOCKS_MAX && 1u << blocks <= 4 * samples_max;
 	if (all)
 		states = 1u << blocks;
 	for (unsigned i = 0; i < states; i++) {
@@ -216,9 +241,24 @@ static void act(struct world *world, enum act what)
 	case ACT_RESTART:
 		operate(world, OPERATION_RESTART, false);
 		return;
+	case ACT_SETTLE:
+		operate(world, OPERATION_DUE, true);
+		return;
 	case ACTS:
 		return;
 	}
+}
+
+/* The acts, and the end, each command with its crashes. */
+static void go_through(struct world *world)
+{
+	world->crash = crash_here;
+	world->crash_in = 1;
+	for (unsigned i = 0; i < test.acts; i++)
+		act(world, test.act[i]);
+	world->crash_in = 0;
+	crash_here(world);
+	world->crash_in = 0;
 }
 
 /* Content everywhere, durable; and the condition. */
@@ -232,7 +272,7 @@ static void prepare(struct world *world, enum condition condition)
 		client_ask(world, &write);
 	}
 	ask(world, IO_FLUSH, 0, 0);
-	if (condition != HEALTHY)
+	if (condition == DEGRADED || condition == HALF_REBUILT)
 		operate(world, OPERATION_FAIL, false);
 	if (condition == HALF_REBUILT) {
 		operate_cancel_after(12 + (unsigned)random_below(&world->random, 20));
@@ -240,16 +280,41 @@ static void prepare(struct world *world, enum condition condition)
 	}
 }
 
+static void crash_amidst(struct world *world)
+{
+	struct crash_choice choice = {
+		.crash = random_chance(&world->random, 850) ? CRASH_POWER : CRASH_PROGRAM,
+		.chooser = {.random = &world->random, .keep_per_thousand = 500}};
+
+	crash_into(world, &choice, go_through);
+}
+
+/* While a few stripes are being written: what comes after it is the case. */
+static void go_through_after_crash(struct world *world)
+{
+	uint32_t stripe = world->geometry.stripe_blocks;
+	struct ask write = {.kind = IO_WRITE, .first = stripe / 2, .blocks = 2 * stripe};
+
+	write.blocks = MIN(write.blocks, (uint32_t)IO_BLOCKS_MAX);
+	world->crash = crash_amidst;
+	world->crash_in = 3 * world->setup->members +
+			  (unsigned)random_below(&world->random, 3 * world->setup->members);
+	client_ask(world, &write);
+	/* It took fewer commands: nothing is lost, but all of it is dirty. */
+	if (world->crash_in)
+		crash_amidst(world);
+	world->crash_in = 0;
+}
+
 void exhaustive_run(uint64_t number, unsigned samples)
 {
 	static struct setup setup;
 	struct random random = {.state = number};
 	struct world *world;
-	struct test test;
 	size_t used;
 
 	run_begin(number);
-	if (!decode(&test, number))
+	if (!decode(number))
 		return;
 	setup = (struct setup){.members = arrays[test.array].members,
 		.block_bytes = 4096,
@@ -264,19 +329,16 @@ void exhaustive_run(uint64_t number, unsigned samples)
 	setup_complete(&setup);
 	setup_describe(&setup, run.setting, sizeof(run.setting));
 	used = strlen(run.setting);
-	snprintf(run.setting + used, sizeof(run.setting) - used, ", condition %u, %s%s%s",
-		test.condition, act_names[test.act[0]], test.acts > 1 ? ", " : "",
+	snprintf(run.setting + used, sizeof(run.setting) - used, ", %s, %s%s%s",
+		condition_names[test.condition], act_names[test.act[0]], test.acts > 1 ? ", " : "",
 		test.acts > 1 ? act_names[test.act[1]] : "");
 	samples_max = samples;
 	world = world_create(&setup, random_next(&random));
 	prepare(world, (enum condition)test.condition);
-	world->crash = crash_here;
-	world->crash_in = 1;
-	for (unsigned i = 0; i < test.acts; i++)
-		act(world, test.act[i]);
-	world->crash_in = 0;
-	crash_here(world);
-	world->crash_in = 0;
+	if (test.condition == RESYNCING)
+		go_through_after_crash(world);
+	else
+		go_through(world);
 	world_close(world);
 	run.counts.lives++;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs, shared among processes of their own; the first that is wrong ends all. */
+/* Runs, shared among processes of their own. */
 #ifndef TESTS_SIM_JOBS_H
 #define TESTS_SIM_JOBS_H
 
@@ -14,10 +14,12 @@ struct jobs {
 	unsigned seconds;      /* enough time; 0: likewise */
 	void (*run)(uint64_t number, const void *argument);
 	const void *argument;
+	bool go_on; /* after a run that is wrong, up to a hundred times; else that ends all */
+	unsigned progress_seconds; /* how often it is said how far they are; 0: never */
 	bool repeat; /* some runs are made twice, and must be the same to the last event */
 };
 
-/* Returns the number of processes that found something wrong, or died. */
+/* Returns how often something was wrong, or a process died. */
 unsigned jobs_run(const struct jobs *jobs, struct run_counts *sum);
 
 double seconds_now(void);

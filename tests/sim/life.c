@@ -7,6 +7,7 @@
 #include "base/bits.h"
 #include "client.h"
 #include "crash.h"
+#include "halves.h"
 #include "operate.h"
 #include "reactor/sim.h"
 #include "run.h"
@@ -270,7 +271,8 @@ void life_run(uint64_t seed, const struct life_options *options)
 	if (options->crashes && random_chance(&random, 500))
 		crash_random(world);
 	world->crash_in = 0;
-	end_well(world);
+	if (!random_chance(&random, 60) || !halves_run(world))
+		end_well(world);
 	world_close(world);
 	run.counts.lives++;
 }

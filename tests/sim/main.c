@@ -13,6 +13,7 @@
  *
  *	--seed S             the first seed, or case (1); a seed is one run, to the bit
  *	--count N            so many seeds
+ *	--progress T         says every T seconds how far it is
  *	--level L, --consistency C, --jobs J, --mutant NAME
  *
  * The last line has the figures. Exit status: 0 all as expected, 1 not, 2 usage.
@@ -82,10 +83,10 @@ static int say_figures(const char *what, const struct run_counts *sum, unsigned 
 {
 	printf("sim %s: %" PRIu64 " lives, %" PRIu64 " requests, %" PRIu64
 	       " member losses, %" PRIu64 " sweeps, %" PRIu64 " restarts, %" PRIu64
-	       " crash states (%" PRIu64
+	       " halved, %" PRIu64 " crash states (%" PRIu64
 	       " refused as documented), %.1f s, %.0f lives and %.0f states per hour, %u wrong\n",
 		what, sum->lives, sum->requests, sum->losses, sum->sweeps, sum->restarts,
-		sum->states, sum->refused, took, (double)sum->lives / took * 3600,
+		sum->halves, sum->states, sum->refused, took, (double)sum->lives / took * 3600,
 		(double)sum->states / took * 3600, wrong);
 	return wrong ? 1 : 0;
 }
@@ -106,6 +107,7 @@ static int run_mode(struct options *options)
 							     : run_life;
 	options->jobs.argument = options;
 	options->life.crashes = options->mode == MODE_STATES;
+	options->jobs.go_on = options->mode == MODE_EXHAUSTIVE;
 	options->jobs.repeat = options->mode == MODE_LIVES || options->mode == MODE_STATES;
 	if (options->mode == MODE_EXHAUSTIVE && options->jobs.count > exhaustive_cases())
 		options->jobs.count = exhaustive_cases();
@@ -235,6 +237,7 @@ static const struct option long_options[] = {
 	{"level", required_argument, NULL, 'l'},
 	{"consistency", required_argument, NULL, 'y'},
 	{"mutant", required_argument, NULL, 'm'},
+	{"progress", required_argument, NULL, 'g'},
 	{NULL, 0, NULL, 0},
 };
 
@@ -286,6 +289,9 @@ static bool take(struct options *options, int option, const char *value)
 		return true;
 	case 'm':
 		activate(value);
+		return true;
+	case 'g':
+		options->jobs.progress_seconds = (unsigned)number(value);
 		return true;
 	}
 	return false;

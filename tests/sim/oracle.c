@@ -116,6 +116,8 @@ void oracle_crash(struct oracle *oracle, bool power)
 		state->writing = 0;
 		if (power) {
 			state->current = 0;
+			/* Which of them is there is open again: no later flush makes one stable. */
+			memset(state->since, 0, sizeof(state->since));
 			state->on_medium = true;
 			state->odd = state->odd || state->odd_below;
 			state->forsaken = state->forsaken || state->odd_below;

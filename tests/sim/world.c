@@ -438,3 +438,16 @@ unsigned world_slot_of_block(const struct world *world, uint64_t block)
 	stripe /= world->setup->parts;
 	return part * world->setup->part_members + geometry_member(geometry, stripe, column);
 }
+
+bool world_is_unreadable(const struct world *world, uint64_t block)
+{
+	const struct geometry *geometry = &world->geometry;
+	int drive = world_drive_of(world, world_slot_of_block(world, block));
+	uint64_t stripe = block / geometry->stripe_blocks / world->setup->parts;
+	uint64_t row = stripe * geometry->chunk_blocks + block % geometry->chunk_blocks;
+
+	if (drive < 0)
+		return false;
+	row += world->drive[drive].data_first;
+	return world->drive[drive].unreadable[row / 64] >> row % 64 & 1;
+}

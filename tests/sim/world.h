@@ -160,6 +160,9 @@ int world_drive_of(const struct world *world, unsigned slot);
 /* The slot whose member holds a block of the array as data. */
 unsigned world_slot_of_block(const struct world *world, uint64_t block);
 
+/* Whether the drive that has a block of the array as data cannot read it. */
+bool world_is_unreadable(const struct world *world, uint64_t block);
+
 /* Steps until the flag, which must come. */
 void world_until(struct world *world, const bool *flag, const char *what);
 

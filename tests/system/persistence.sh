@@ -284,7 +284,7 @@ split_brain() {
 	mv "$files/b1" "$dir/away" && start && within 5 array_is b degraded && overwrite b && stop || return
 	mv "$files/b0" "$dir/away/b0" && mv "$dir/away/b1" "$files" && start && within 5 array_is b degraded && overwrite b && stop || return
 	mv "$dir/away/b0" "$files" && cp "$files"/b{0,1} "$dir/away" && start && array_is b refused || return
-	says 'went on without the other members' braid status && refuses 'choose one side' braid array start b || return
+	says 'drives b[01] went on without b[01], and' braid status && refuses 'choose one side' braid array start b || return
 	[[ ! -e $dir/run/vhost/b.sock ]] || { echo "a split array is exported"; return 1; }
 	stop && cmp "$files/b0" "$dir/away/b0" && cmp "$files/b1" "$dir/away/b1" || return
 	# The operator chooses.

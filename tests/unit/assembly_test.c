@@ -7,13 +7,14 @@
 
 #include "base/bits.h"
 #include "raid/assembly.h"
+#include "raid/member.h"
 #include "sample.h"
 
 enum { DRIVES_MAX = 12, STRANGER = 200, OTHER_ARRAY = 300 };
 
 /* A drive that is found. Epochs: the letter first is its epoch, those behind it are the ancestors.
- * Table: a letter for each row, see state_of(); NULL: all slots in sync. 'f' and 'I' are so since
- * `since`, all others since generation 1. */
+ * Table: a letter for each row, see state_of(); NULL: all slots in sync. 'f', 'I' and 'R' are so
+ * since `since`, all others since generation 1. */
 struct drive {
 	unsigned row; /* of its member; STRANGER + n: not in any table; OTHER_ARRAY: of another */
 	unsigned generation;
@@ -184,8 +185,21 @@ static const struct scene decided[] = {
 static const struct scene parted[] = {
 	{"who recorded a loss that the freshest does not know", "1", 2, 0, ASSEMBLY_REFUSED, "PM", 0,
 		{X(0, 6, "a", .table = "if", .since = 6), X(1, 8, "ba", .table = "fi", .since = 7)}},
-	{"though its row is live", "5", 3, 0, ASSEMBLY_REFUSED, "PMM", 1,
-		{X(0, 6, "a", .table = "iff", .since = 6), D(1, 7, "a"), D(2, 7, "a")}},
+	{"one who is away would have brought the news: he went on without it", "1", 3, 0, ASSEMBLY_DEGRADED, "MS", 1,
+		{X(0, 8, "cba", .table = "ifi", .since = 7), X(1, 6, "a", .table = "fii", .since = 6)}},
+	{"who went at the same time would not", "1", 3, 0, ASSEMBLY_REFUSED, "MP", 0,
+		{X(0, 8, "cba", .table = "iff", .since = 7), X(1, 6, "a", .table = "fii", .since = 6)}},
+	{"a spare never needs to hear", "1", 2, 0, ASSEMBLY_REFUSED, "MPM", 0,
+		{X(0, 8, "cba", .table = "ifs", .since = 7), X(1, 6, "a", .table = "fis", .since = 6),
+			X(2, 8, "cba", .table = "ifs", .since = 7)}},
+	{"one began to take back whom the other has never lost", "1", 2, 0, ASSEMBLY_REFUSED, "MP", 0,
+		{X(0, 8, "cba", .table = "if", .since = 7), X(1, 6, "da", .table = "Ri", .since = 6)}},
+	{"a copy took a slot over, and only one heard of it", "1", 3, 0, ASSEMBLY_DEGRADED, "MS", 1,
+		{X(0, 11, "dcba", .table = "ifi", .since = 10), X(1, 9, "ea", .table = "iiI", .since = 9)}},
+	{"in one epoch who lost more is fresher, whatever the generation", "6", 4, 0, ASSEMBLY_DEGRADED, "MMS", 1,
+		{X(0, 6, "a", .table = "iiif", .since = 6), D(1, 8, "a"), D(3, 9, "a")}},
+	{"but not who lost another one", "1", 2, 0, ASSEMBLY_REFUSED, "PM", 0,
+		{X(0, 6, "a", .table = "if", .since = 6), X(1, 7, "a", .table = "fi", .since = 7)}},
 	{"a loss that was made good since", "1", 2, 0, ASSEMBLY_COMPLETE, "SM", 0,
 		{X(0, 6, "a", .table = "if", .since = 6), X(1, 19, "ba", .table = "fI", .since = 17)}},
 	{"a loss that another live member never heard of", "6", 4, 0, ASSEMBLY_COMPLETE, "SMMM", 0,
@@ -209,7 +223,9 @@ static enum row_state state_of(char letter)
 {
 	static const char letters[] = "eirfsp";
 
-	return letter == 'I' ? ROW_IN_SYNC : (enum row_state)(strchr(letters, letter) - letters);
+	if (letter == 'I' || letter == 'R')
+		return letter == 'I' ? ROW_IN_SYNC : ROW_REBUILDING;
+	return (enum row_state)(strchr(letters, letter) - letters);
 }
 
 static char verdict_letter(enum member_verdict verdict)
@@ -225,7 +241,7 @@ static void set_table(
 
 		row->state = state_of(table[i]);
 		row->uuid = stage->base.rows[i].uuid;
-		row->since = strchr("fI", table[i]) ? since : 1;
+		row->since = strchr("fIR", table[i]) ? since : 1;
 	}
 }
 
@@ -345,6 +361,48 @@ static void test_freshest_in_any_order(void **state)
 	}
 }
 
+/* What is written next must be newer than all that is there, and reach who has another table. */
+static void test_next_generation(void **state)
+{
+	static struct stage stage = {.random = {4}};
+	static const struct scene raised[] = {
+		{"a start that was cut short raised the other one", "1", 2, 0, ASSEMBLY_COMPLETE,
+			"MS", 0, {X(0, 6, "a", .table = "if", .since = 6), D(1, 9, "a")}},
+		{"another table of the same generation", "1", 3, 0, ASSEMBLY_COMPLETE, "MSM", 0,
+			{X(0, 6, "a", .table = "ifi", .since = 6), D(1, 5, "a"), D(2, 6, "a")}},
+		{"the same table", "1", 2, 0, ASSEMBLY_COMPLETE, "MM", 0,
+			{D(0, 6, "a"), D(1, 6, "a")}},
+	};
+	static const uint64_t next[] = {9, 7, 6};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(raised); i++) {
+		check_scene(&stage, &raised[i]);
+		assert_int_equal(stage.assembly.superblock.generation, next[i]);
+	}
+}
+
+/* Who comes back to a slot in which he failed. */
+static void test_covered(void **state)
+{
+	struct random random = {5};
+	struct superblock table, one;
+
+	(void)state;
+	sample_superblock(&table, &random, "1", 2, 0);
+	one = table;
+	sample_member(&one, 1);
+	table.rows[1].state = ROW_FAILED;
+	assert_false(assembly_is_covered(&table, 1, &one));
+	table.rows[1].resyncable = true;
+	table.rows[1].reason = LOSS_WRITE_ERROR;
+	assert_true(assembly_is_covered(&table, 1, &one));
+	table.rows[1].reason = LOSS_ABSENT;
+	assert_false(assembly_is_covered(&table, 1, &one));
+	one.clean = true;
+	assert_true(assembly_is_covered(&table, 1, &one));
+}
+
 /* --- whatever is found ----------------------------------------------------------------------- */
 
 static bool is_live(enum row_state state)
@@ -352,10 +410,25 @@ static bool is_live(enum row_state state)
 	return state != ROW_EMPTY && state != ROW_FAILED;
 }
 
+/* Of the one whose table counts: but for the generation it is what was decided. */
+static uint64_t freshest_generation(const struct stage *stage)
+{
+	struct superblock fresh = stage->assembly.superblock;
+	uint64_t generation = 0;
+
+	for (unsigned i = 0; i < stage->count; i++) {
+		fresh.generation = stage->superblock[i].generation;
+		if (!memcmp(&stage->superblock[i], &fresh, sizeof(fresh)))
+			generation = MAX(generation, fresh.generation);
+	}
+	return generation;
+}
+
 /* Whoever is seated belongs there by the table of the freshest, and is as new as it may be. */
 static void check_seats(const struct stage *stage)
 {
 	const struct assembly *assembly = &stage->assembly;
+	uint64_t generation = freshest_generation(stage);
 	unsigned absent = 0;
 
 	for (unsigned i = 0; i < SUPERBLOCK_ROWS; i++) {
@@ -369,8 +442,7 @@ static void check_seats(const struct stage *stage)
 		expect(is_live(row->state), "row %u is not live, and has a drive", i);
 		expect(uuid_equal(&one->member_uuid, &row->uuid), "row %u has another's drive", i);
 		expect(uuid_equal(&one->array_uuid, &stage->base.array_uuid), "another array's");
-		expect(row->state == ROW_SPARE ||
-				one->generation + 1 >= assembly->superblock.generation,
+		expect(row->state == ROW_SPARE || one->generation + 1 >= generation,
 			"row %u is stale", i);
 		for (unsigned j = 0; j < stage->count; j++)
 			expect(&stage->superblock[j] == one ||
@@ -474,6 +546,8 @@ int main(void)
 		cmocka_unit_test(test_decided),
 		cmocka_unit_test(test_parted),
 		cmocka_unit_test(test_freshest_in_any_order),
+		cmocka_unit_test(test_next_generation),
+		cmocka_unit_test(test_covered),
 		cmocka_unit_test(test_whatever_is_found),
 	};
 

@@ -33,8 +33,8 @@ struct throttle_queue {
 	struct blockdev_queue base;
 	struct blockdev_queue *below;
 	struct timer timer;
-	uint64_t free_ns;	/* when all that came so far has been served */
-	unsigned first, count;	/* of the ring */
+	uint64_t free_ns;      /* when all that came so far has been served */
+	unsigned first, count; /* of the ring */
 	struct served served[SERVED_MAX];
 	struct list waiting; /* of struct io, for room in the ring */
 };
