@@ -213,6 +213,7 @@ enum {
 	NVME_TCP_HOST_BYTES = 256,
 	NVME_TCP_NQN_BYTES = 224,
 	NVME_TCP_FOUND_MAX = 128,
+	NVME_TCP_FILE_BYTES = 512,
 };
 
 struct nvme_tcp_path {
@@ -227,6 +228,9 @@ struct nvme_tcp_target {
 	unsigned paths;
 	char nqn[NVME_TCP_NQN_BYTES];
 	char host_nqn[NVME_TCP_NQN_BYTES]; /* "": this machine's, /etc/nvme/hostnqn or its own */
+	/* Files with secrets of DH-HMAC-CHAP, "" none: this host's, which the target may demand,
+	 * and the target's, which it must know then. Read at every connection. */
+	char secret_file[NVME_TCP_FILE_BYTES], controller_secret_file[NVME_TCP_FILE_BYTES];
 	uint32_t nsid;
 	bool header_digest, data_digest; /* CRC32C; refused when the target cannot */
 	bool write_back;       /* use the target's volatile cache: see nvme_tcp_create() */
@@ -238,7 +242,8 @@ struct nvme_tcp_target {
 /*
  * nvme+tcp://HOST[:PORT]/NQN[?OPTION=VALUE&...] into *target, with the defaults for what is not
  * said: nsid=1, hdgst=0, ddgst=0, path=HOST[:PORT] (up to three more), hold=30, keep-alive=5,
- * hostnqn=NQN, writeback=0, block=512|4096. -EINVAL with a sentence. Does not resolve names.
+ * hostnqn=NQN, writeback=0, block=512|4096, dhchap-secret=FILE, dhchap-controller-secret=FILE.
+ * -EINVAL with a sentence. Does not resolve names.
  */
 int nvme_tcp_parse(struct nvme_tcp_target *target, const char *url, struct fail *fail);
 

@@ -262,6 +262,7 @@ void mock_stop(struct mock *mock)
 		shutdown(mock->peer[i]->fd, SHUT_RDWR);
 		pthread_join(mock->peer[i]->thread, NULL);
 		close(mock->peer[i]->fd);
+		chap_pair_free(mock->peer[i]->auth.pair);
 		free(mock->peer[i]);
 	}
 	pthread_mutex_destroy(&mock->mutex);

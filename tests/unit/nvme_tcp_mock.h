@@ -70,6 +70,34 @@ enum mock_refusal {
 	MOCK_FATAL,
 };
 
+/* What goes wrong while it authenticates (authentication.h). */
+enum mock_auth_fault {
+	MOCK_AUTH_FINE,
+	MOCK_AUTH_STATUS,     /* Authentication Send is refused, */
+	MOCK_AUTH_NO_RECEIVE, /* Authentication Receive is, */
+	MOCK_AUTH_FAILURE1,   /* the answer to Negotiate is Failure1 */
+	MOCK_AUTH_MESSAGE,    /* another message than the challenge, */
+	MOCK_AUTH_TRANSACTION,
+	MOCK_AUTH_HASH, /* 9; */
+	MOCK_AUTH_HASH_BYTES,
+	MOCK_AUTH_GROUP, /* 9; */
+	MOCK_AUTH_PUBLIC_BYTES,
+	MOCK_AUTH_PUBLIC, /* 1 */
+	MOCK_AUTH_SHORT,  /* nothing comes, and all is well */
+	MOCK_AUTH_CUT,
+	MOCK_AUTH_WRONG_RESPONSE, /* of the controller */
+	MOCK_AUTH_NO_RESPONSE,
+};
+
+struct mock_auth {
+	const char *secret;	       /* "DHHC-1:...", NULL: none is demanded */
+	const char *controller_secret; /* NULL: none */
+	unsigned hash, group;
+	enum mock_auth_fault fault;
+	uint8_t explanation; /* of MOCK_AUTH_FAILURE1 */
+	bool fault_on_io;    /* on I/O queues, instead of the admin queue */
+};
+
 struct mock_config {
 	unsigned lba_shift;	/* 9 or 12 */
 	unsigned capsule_bytes; /* in-capsule data of I/O commands */
@@ -87,6 +115,7 @@ struct mock_config {
 	uint8_t ana_state;	  /* 0: no ANA */
 	unsigned status;	  /* of MOCK_STATUS */
 	enum mock_refusal refusal;
+	struct mock_auth auth;
 	unsigned corrupt_per_million; /* bytes sent, flipped */
 	bool corrupt_admin;	      /* there as well */
 	uint64_t seed;
@@ -95,6 +124,7 @@ struct mock_config {
 /* What it has seen. */
 struct mock_counts {
 	unsigned connections, io_connections, connects, disables, keep_alives;
+	unsigned authentications, mutual_authentications; /* that went well */
 	unsigned reads, writes, stable_writes, flushes, zeroes, unmaps, discards;
 	unsigned grants, h2c_data;
 };

@@ -6,8 +6,7 @@
 #include "base/bits.h"
 #include "nvme_tcp_mock_peer.h"
 
-/* The data of a command that the initiator asks for. */
-static bool give(
+bool peer_give(
 	struct peer *peer, const struct nvme_command *command, const void *page, uint32_t bytes)
 {
 	struct piece piece = {
@@ -45,8 +44,10 @@ static bool connect_queue(struct peer *peer, const struct nvme_command *command,
 	if (strcmp(connect->subsystem, MOCK_NQN) != 0 && !discovery)
 		return peer_answer(peer, id, FABRICS_CONNECT_PARAMETERS,
 			FABRICS_WRONG_IN_DATA | FABRICS_DATA_SUBSYSTEM, MOCK_FINE);
-	if (mock->config.refusal == MOCK_AUTHENTICATE)
-		result |= 1 << 17;
+	peer->auth.pending = mock->config.refusal == MOCK_AUTHENTICATE || mock->config.auth.secret;
+	if (peer->auth.pending)
+		result |= FABRICS_MUST_AUTHENTICATE;
+	snprintf(peer->auth.host, sizeof(peer->auth.host), "%s", connect->host);
 	peer->connected = true;
 	return peer_answer(peer, id, NVME_OK, result, MOCK_FINE);
 }
@@ -67,7 +68,8 @@ static uint64_t property(struct mock *mock, uint32_t place)
 	return status;
 }
 
-static bool fabrics(struct peer *peer, const struct nvme_command *command, const char *data)
+static bool fabrics(struct peer *peer, const struct nvme_command *command, const char *data,
+	uint32_t data_bytes)
 {
 	struct mock *mock = peer->mock;
 	uint16_t id = le16_get(command->id);
@@ -76,6 +78,9 @@ static bool fabrics(struct peer *peer, const struct nvme_command *command, const
 	switch (le32_get(command->nsid) & 0xff) {
 	case FABRICS_CONNECT:
 		return connect_queue(peer, command, data);
+	case FABRICS_AUTHENTICATION_SEND:
+	case FABRICS_AUTHENTICATION_RECEIVE:
+		return peer_authenticate(peer, command, data, data_bytes);
 	case FABRICS_PROPERTY_SET:
 		pthread_mutex_lock(&mock->mutex);
 		mock->cc = le32_get(command->cdw12);
@@ -164,7 +169,7 @@ static bool identify(struct peer *peer, const struct nvme_command *command)
 	default:
 		return peer_answer(peer, id, NVME_INVALID_FIELD, 0, MOCK_FINE);
 	}
-	return give(peer, command, page, sizeof(page));
+	return peer_give(peer, command, page, sizeof(page));
 }
 
 /* --- log pages ------------------------------------------------------------------------------- */
@@ -218,7 +223,7 @@ static bool log_page(struct peer *peer, const struct nvme_command *command)
 		ana_log(peer, log);
 	if (offset + bytes > sizeof(log))
 		return peer_answer(peer, le16_get(command->id), NVME_INVALID_FIELD, 0, MOCK_FINE);
-	return give(peer, command, log + offset, bytes);
+	return peer_give(peer, command, log + offset, bytes);
 }
 
 bool peer_admin(struct peer *peer, const struct nvme_command *command, uint32_t data_bytes)
@@ -232,9 +237,12 @@ bool peer_admin(struct peer *peer, const struct nvme_command *command, uint32_t 
 		return false;
 	if (command->flags != NVME_COMMAND_SGL)
 		peer_complain(peer, "PSDT");
+	if (peer->auth.pending &&
+		(command->opcode != NVME_FABRICS || (le32_get(command->nsid) & 0xff) < 5))
+		peer_complain(peer, "a command before authentication");
 	switch (command->opcode) {
 	case NVME_FABRICS:
-		return fabrics(peer, command, data);
+		return fabrics(peer, command, data, data_bytes);
 	case NVME_IDENTIFY:
 		return identify(peer, command);
 	case NVME_GET_LOG_PAGE:

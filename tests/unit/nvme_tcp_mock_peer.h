@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "base/random.h"
+#include "drivers/nvme_tcp/chap.h"
 #include "drivers/nvme_tcp/pdu.h"
 #include "nvme_tcp_mock.h"
 
@@ -22,12 +23,25 @@ struct pending {
 	struct nvme_dsm_range range; /* of a discard */
 };
 
+/* The controller's side of the dialogue. */
+struct peer_auth {
+	uint8_t next; /* enum auth_id of what Authentication Receive answers */
+	uint16_t transaction;
+	uint32_t sequence; /* S1, later S2 */
+	struct chap_pair *pair;
+	uint8_t challenge[CHAP_HASH_BYTES_MAX], session_key[CHAP_HASH_BYTES_MAX];
+	bool mutual;
+	bool pending; /* no other command is in order */
+	char host[NVME_NQN_BYTES];
+};
+
 struct peer {
 	struct mock *mock;
 	pthread_t thread;
 	int fd;
 	unsigned queue; /* 0: admin */
 	bool connected;
+	struct peer_auth auth;
 	struct pdu_digests digests;
 	struct random random;
 	unsigned held, flying; /* answers held; commands that are not answered */
@@ -65,6 +79,12 @@ union peer_pdu {
 bool peer_send(struct peer *peer, const void *bytes, size_t count);
 bool peer_receive(struct peer *peer, void *bytes, size_t count);
 bool peer_admin(struct peer *peer, const struct nvme_command *command, uint32_t data_bytes);
+/* Authentication Send and Receive; data: what was sent. */
+bool peer_authenticate(
+	struct peer *peer, const struct nvme_command *command, const char *data, uint32_t bytes);
+/* The data of a command that the initiator asks for, and the answer. */
+bool peer_give(
+	struct peer *peer, const struct nvme_command *command, const void *page, uint32_t bytes);
 bool peer_io(struct peer *peer, const struct nvme_command *command, uint32_t data_bytes);
 bool peer_take_data(struct peer *peer, const struct pdu_data *pdu, uint32_t data_bytes);
 /* One held answer leaves. */

@@ -45,6 +45,10 @@ static void test_good(void **state)
 	assert_int_equal(target.keep_alive_s, 2);
 	assert_string_equal(target.host_nqn, "nqn.h");
 	assert_int_equal(target.block_bytes, 512);
+	assert_string_equal(target.secret_file, "");
+	good("nvme+tcp://host/nqn.a?dhchap-secret=/etc/braid/a b&dhchap-controller-secret=/c");
+	assert_string_equal(target.secret_file, "/etc/braid/a b");
+	assert_string_equal(target.controller_secret_file, "/c");
 	good("nvme+tcp://[::1]/nqn.a?");
 	assert_string_equal(target.path[0].host, "::1");
 }
@@ -84,6 +88,10 @@ static void test_wrong(void **state)
 		{"nvme+tcp://host/nqn.a?path=", "option path: there is no host"},
 		{"nvme+tcp://host/nqn.a?path=a&path=b&path=c&path=d", "at most 4 paths"},
 		{"nvme+tcp://host/nqn.a?colour=red", "no option 'colour'"},
+		{"nvme+tcp://host/nqn.a?dhchap-secret=DHHC-1:00:x:",
+			"write the secret into a file"},
+		{"nvme+tcp://host/nqn.a?dhchap-secret=secret", "must begin with a /"},
+		{"nvme+tcp://host/nqn.a?dhchap-controller-secret=/c", "without dhchap-secret"},
 	};
 	char url[3000] = "nvme+tcp://host/nqn.";
 	struct fail fail;
@@ -99,6 +107,9 @@ static void test_wrong(void **state)
 	memset(url + strlen(url), 'a', 2500);
 	assert_int_equal(nvme_tcp_parse(&target, url, &fail), -EINVAL);
 	assert_non_null(strstr(fail.text, "longer than"));
+	snprintf(url, sizeof(url), "nvme+tcp://host/nqn.a?dhchap-secret=/%0600d", 0);
+	assert_int_equal(nvme_tcp_parse(&target, url, &fail), -EINVAL);
+	assert_non_null(strstr(fail.text, "longer than 511"));
 	memset(url + 11, 'h', 400);
 	memcpy(url + 400, "/nqn.a", 7);
 	assert_int_equal(nvme_tcp_parse(&target, url, &fail), -EINVAL);

@@ -29,6 +29,7 @@ struct exchange {
 	uint32_t out_bytes;
 	void *in; /* all or nothing of it is filled by a command that succeeds */
 	uint32_t in_bytes;
+	bool in_may_be_short; /* what was not filled is as it was */
 	struct nvme_completion completion;
 };
 

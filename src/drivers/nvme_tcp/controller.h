@@ -7,6 +7,7 @@
 #ifndef DRIVERS_NVME_TCP_CONTROLLER_H
 #define DRIVERS_NVME_TCP_CONTROLLER_H
 
+#include "drivers/nvme_tcp/chap.h"
 #include "drivers/nvme_tcp/connection.h"
 
 enum { CONTROLLER_QUEUE_ENTRIES = 128, CONTROLLER_HOST_ID_BYTES = 16 };
@@ -18,6 +19,7 @@ struct tcp_controller {
 	const char *nqn; /* of the subsystem, or the discovery name */
 	char host_nqn[NVME_TCP_NQN_BYTES];
 	uint8_t host_id[CONTROLLER_HOST_ID_BYTES];
+	struct chap_secret secret, controller_secret; /* as long as it is open */
 	uint16_t id;
 	uint64_t capabilities;	/* CAP */
 	unsigned queue_entries; /* of I/O queues */
@@ -66,6 +68,11 @@ int tcp_controller_log(struct tcp_controller *controller, const struct log_piece
 /* Learns all about target->nsid, and whether this path leads to it (ANA). */
 int tcp_controller_examine(
 	struct tcp_controller *controller, struct facts *facts, struct fail *fail);
+
+/* Shows the controller, on a queue that has just been connected, that we know the secret, and lets
+ * it show that it knows its own when there is one. -EACCES with a sentence. */
+int tcp_controller_authenticate(
+	struct tcp_controller *controller, struct connection *connection, struct fail *fail);
 
 /* Who we are: nqn (NVME_TCP_NQN_BYTES) and id. The same as long as the machine has its files. */
 void host_identity(const struct nvme_tcp_target *target, char *nqn, uint8_t *id);

@@ -137,6 +137,33 @@ static int set_host_nqn(struct nvme_tcp_target *target, const char *value, struc
 	return parse_nqn(target->host_nqn, value, fail);
 }
 
+/* The name of a file, never a secret: what stands in an address is shown, logged and stored. */
+static int set_file(char *file, const char *value, struct fail *fail)
+{
+	if (!strncmp(value, "DHHC-", 5))
+		return fail_set(fail, EINVAL,
+			"write the secret into a file that only its owner may read, and its name "
+			"here: an address is shown to everybody");
+	if (value[0] != '/')
+		return fail_set(fail, EINVAL, "the file '%.80s' must begin with a /", value);
+	if (strlen(value) >= NVME_TCP_FILE_BYTES)
+		return fail_set(fail, EINVAL, "the name '%.40s...' is longer than %d bytes", value,
+			NVME_TCP_FILE_BYTES - 1);
+	snprintf(file, NVME_TCP_FILE_BYTES, "%s", value);
+	return 0;
+}
+
+static int set_secret(struct nvme_tcp_target *target, const char *value, struct fail *fail)
+{
+	return set_file(target->secret_file, value, fail);
+}
+
+static int set_controller_secret(
+	struct nvme_tcp_target *target, const char *value, struct fail *fail)
+{
+	return set_file(target->controller_secret_file, value, fail);
+}
+
 static int add_path(struct nvme_tcp_target *target, const char *value, struct fail *fail)
 {
 	if (target->paths == NVME_TCP_PATHS_MAX)
@@ -150,15 +177,17 @@ static const struct {
 	const char *name;
 	int (*set)(struct nvme_tcp_target *target, const char *value, struct fail *fail);
 } options[] = {
-	{"nsid",       set_nsid},
-	{"hdgst",      set_header_digest},
-	{"ddgst",      set_data_digest},
-	{"path",       add_path},
-	{"hold",       set_hold},
-	{"keep-alive", set_keep_alive},
-	{"hostnqn",    set_host_nqn},
-	{"writeback",  set_write_back},
-	{"block",      set_block},
+	{"nsid",                     set_nsid},
+	{"hdgst",                    set_header_digest},
+	{"ddgst",                    set_data_digest},
+	{"path",                     add_path},
+	{"hold",                     set_hold},
+	{"keep-alive",               set_keep_alive},
+	{"hostnqn",                  set_host_nqn},
+	{"writeback",                set_write_back},
+	{"block",                    set_block},
+	{"dhchap-secret",            set_secret},
+	{"dhchap-controller-secret", set_controller_secret},
 };
 /* clang-format on */
 
@@ -179,7 +208,8 @@ static int parse_option(struct nvme_tcp_target *target, char *option, struct fai
 	}
 	return fail_set(fail, EINVAL,
 		"there is no option '%.40s'; there are nsid, hdgst, ddgst, path, hold, "
-		"keep-alive, hostnqn, writeback and block",
+		"keep-alive, hostnqn, writeback, block, dhchap-secret and "
+		"dhchap-controller-secret",
 		option);
 }
 
@@ -215,5 +245,9 @@ int nvme_tcp_parse(struct nvme_tcp_target *target, const char *url, struct fail 
 	for (char *option = query ? strtok_r(query, "&", &rest) : NULL; option && !error;
 		option = strtok_r(NULL, "&", &rest))
 		error = parse_option(target, option, fail);
+	if (!error && target->controller_secret_file[0] && !target->secret_file[0])
+		error = fail_set(fail, EINVAL,
+			"dhchap-controller-secret is of no use without dhchap-secret: a target "
+			"authenticates itself only to a host that does so too");
 	return error;
 }
