@@ -4,11 +4,16 @@
 # The NVMe/TCP initiator against Linux's own target, in a QEMU guest (tcp_target is its process 1): verified I/O with and
 # without digests, the target restarted, frozen and moved to its other port under load, and what it refuses.
 #
-# Usage: tests/nvme/tcp.sh [CHECK...]          Environment: BUILD, LOGS, see tests/lib.sh; QEMU_ACCEL, XDG_CACHE_HOME
+# Usage: tests/nvme/tcp.sh [CHECK...]          Environment: BUILD, LOGS, see tests/lib.sh; QEMU_ACCEL, XDG_CACHE_HOME,
+#     GUEST_KERNEL (linux-image-6.12-cloud-amd64, whose target can authenticate; empty: the distribution's own)
 # Exit status: 0 all checks passed. About two minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/lib.sh
+# Debian 12's own kernel, 6.1, has a target without authentication; its archive has a newer one as well.
+if [[ ! ${GUEST_KERNEL+set} ]] && apt-cache show linux-image-6.12-cloud-amd64 >/dev/null 2>&1; then
+	GUEST_KERNEL=linux-image-6.12-cloud-amd64
+fi
 . tests/guest/lib.sh
 
 work=$(mktemp -d /tmp/braid-tcp.XXXXXX)
@@ -35,7 +40,7 @@ pack() {
 	for file in "${files[@]}"; do
 		cp "$file" "$work/pack/modules" || return
 		case $file in
-		*/brd.ko*) echo "${file##*/} rd_nr=2 rd_size=131072" ;;
+		*/brd.ko*) echo "${file##*/} rd_nr=3 rd_size=131072" ;;
 		*) echo "${file##*/}" ;;
 		esac
 	done >"$work/pack/modules/order"
@@ -69,18 +74,18 @@ await() {
 	return 1
 }
 
-# tell COMMAND ARGUMENT: and wait until it is done.
+# tell COMMAND ARGUMENT...: and wait until it is done.
 tell() {
-	local before now
-	before=$(grep -c "^done $1 $2" "$work/console" || :)
-	echo "$1 $2" >&"$serial"
+	local before now i
+	before=$(grep -cF "done $*" "$work/console" || :)
+	echo "$*" >&"$serial"
 	for ((i = 0; i < 150; i++)); do
-		now=$(grep -c "^done $1 $2" "$work/console" || :)
+		now=$(grep -cF "done $*" "$work/console" || :)
 		((now == before)) || return 0
-		! grep -q "^failed $1 $2" "$work/console" || break
+		! grep -qF "failed $*" "$work/console" || break
 		sleep 0.1
 	done
-	echo "the guest did not do '$1 $2':"
+	echo "the guest did not do '$*':"
 	tail -n 5 "$work/console"
 	return 1
 }
@@ -146,18 +151,84 @@ refused() {
 
 refusals() {
 	refused "there is no subsystem nqn.nobody" "nvme+tcp://127.0.0.1:$port/nqn.nobody" &&
-		refused "there is no namespace 2 in $nqn" "$(drive nsid=2)" && refused 'it has 1, 3' "$(drive nsid=9)" &&
+		refused "there is no namespace 2 in $nqn" "$(drive nsid=2)" && refused 'it has 1, 3, 5' "$(drive nsid=9)" &&
 		refused 'refuses connections' "nvme+tcp://127.0.0.1:1/$nqn"
 }
 
-# A target that knows no authentication cannot show how it is refused: that is no check then, and counts as none.
+# --- authentication ---------------------------------------------------------------------------------------------------
+
+# Made of what 'nvme gen-dhchap-key' writes: plain, and to be transformed with SHA-256, 384 and 512.
+keys=(DHHC-1:00:AwoRGB8mLTQ7QklQV15lbHN6gYiPlp2kq7K5wMfO1dyVhg6h:
+	DHHC-1:01:BAsSGSAnLjU8Q0pRWF9mbXR7gomQl56lrLO6wcjP1t39By5T:
+	DHHC-1:02:BQwTGiEoLzY9REtSWWBnbnV8g4qRmJ+mrbS7wsnQ197l7PP6AQgPFh0kKzI5QEdO0rntOQ==:
+	DHHC-1:03:Bg0UGyIpMDc+RUxTWmFob3Z9hIuSmaCnrrW8w8rR2N/m7fT7AgkQFx4lLDM6QUhPVl1ka3J5gIeOlZyjqrG4vwO+xZg=:)
+
+# locked [OPTION...]: the address of the drive that has to be unlocked.
+locked() {
+	local IFS='&'
+	echo "nvme+tcp://127.0.0.1:$port/nqn.locked?hostnqn=nqn.host${1:+&$*}"
+}
+
+# One load for each hash and group, with another pair of keys each, one way and both ways.
+dialogues() {
+	local hash number=0 ours=$work/ours theirs=$work/theirs
+	local groups=(null ffdhe2048 ffdhe3072 ffdhe4096 ffdhe6144 ffdhe8192)
+	(umask 077 && : >"$ours" && : >"$theirs")
+	for ((number = 0; number < 6; number++)); do
+		hash=sha$((256 + 128 * (number % 3)))
+		echo "${keys[number % 4]}" >"$ours"
+		echo "${keys[(number + 1) % 4]}" >"$theirs"
+		tell lock "${keys[number % 4]},${keys[(number + 1) % 4]},$hash,${groups[number]}" || return
+		echo "$hash, ${groups[number]}"
+		load "$(locked "dhchap-secret=$ours" "dhchap-controller-secret=$theirs")" 1 &&
+			load "$(locked "dhchap-secret=$ours" hdgst=1 ddgst=1)" 1 || return
+	done
+}
+
+# The last dialogue's keys are in force.
+unauthentic() {
+	(umask 077 && echo "${keys[0]}" >"$work/wrong")
+	refused 'demands authentication' "$(locked)" &&
+		refused "does not accept the secret in $work/wrong" "$(locked "dhchap-secret=$work/wrong")" &&
+		refused "does not know the secret in $work/wrong" \
+			"$(locked "dhchap-secret=$work/ours" "dhchap-controller-secret=$work/wrong")"
+}
+
+# Through braid: neither the list of processes nor the log, the state or what is shown has the secret.
+discreet() {
+	local url name status=0
+	url=$(locked)
+	engine_start "$work/run" || return
+	if braid drive attach "$url" --dhchap-secret-file "$work/wrong" >"$work/said" 2>&1; then
+		echo "it was attached with a wrong secret"
+		status=1
+	elif ! grep 'does not accept the secret' "$work/said" || [[ $(braid drive list --attached -H) ]]; then
+		status=1
+	fi
+	braid drive attach "$url" --dhchap-secret-file "$work/ours" --dhchap-controller-secret-file "$work/theirs" &&
+		engine_stop && engine_restart || return
+	name=$(braid drive list --attached -H --columns name)
+	braid drive show "$name" -o wide >"$work/said" && grep -q live "$work/said" || status=1
+	braid drive list -o json >>"$work/said"
+	ps -eo args >>"$work/said"
+	! grep -rF "$(cut -d: -f3 "$work/ours")" "$work/said" "$work/run" || status=1
+	! grep -rF "$(cut -d: -f3 "$work/theirs")" "$work/said" "$work/run" || status=1
+	engine_stop || status=1
+	return "$status"
+}
+
+# A target that knows no authentication cannot show anything of it: that is no check then, and counts as none.
 authentication() {
-	if tell authenticate DHHC-1:00:ia6zGodOr4SEG0Zzaw398rpY0wqipUWj4jWjUh4HWUz6aQ2n:; then
-		try tcp-authentication refused 'demands authentication' "$(drive hostnqn=nqn.locked)"
+	if tell lock "${keys[0]},${keys[1]},sha256,null" >/dev/null; then
+		try tcp-authentication dialogues
+		try tcp-unauthentic unauthentic
+		try tcp-discreet discreet
 	else
 		echo "skip  tcp-authentication: this kernel's target knows none"
 	fi
 }
+
+# --- more of the target's doing ---------------------------------------------------------------------------------------
 
 # Another namespace in its place is not written to.
 impostor() {
