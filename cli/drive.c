@@ -36,6 +36,7 @@ static const struct column columns[] = {
 	{"source", "SOURCE", COLUMN_TEXT, COLUMN_WIDE},
 	{"identity", "IDENTITY", COLUMN_TEXT, COLUMN_WIDE},
 	{"fingerprint", "MODEL AND SERIAL", COLUMN_TEXT, COLUMN_WIDE},
+	{"path", "PATH", COLUMN_TEXT, COLUMN_WIDE},
 	{"member_uuid", "MEMBER", COLUMN_TEXT, COLUMN_WIDE},
 	{"group_other", "SHARES ITS IOMMU GROUP WITH", COLUMN_TEXT, COLUMN_WIDE},
 	{"why", "WHY", COLUMN_TEXT, COLUMN_WIDE},

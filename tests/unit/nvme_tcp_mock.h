@@ -113,6 +113,9 @@ struct mock_config {
 	unsigned queues, entries; /* 0: 8, 128 */
 	uint8_t uuid;		  /* of the namespace: every byte */
 	uint8_t ana_state;	  /* 0: no ANA */
+	uint32_t bytes;		  /* of the namespace; 0: MOCK_BYTES */
+	bool gone;		  /* the namespace is */
+	bool no_events;		  /* asynchronous event requests are refused */
 	unsigned status;	  /* of MOCK_STATUS */
 	enum mock_refusal refusal;
 	struct mock_auth auth;
@@ -127,6 +130,7 @@ struct mock_counts {
 	unsigned authentications, mutual_authentications; /* that went well */
 	unsigned reads, writes, stable_writes, flushes, zeroes, unmaps, discards;
 	unsigned grants, h2c_data;
+	unsigned events; /* told */
 };
 
 struct mock;
@@ -145,6 +149,13 @@ void mock_fault(
 void mock_count(struct mock *mock, struct mock_counts *counts);
 /* What the initiator has done wrong; "" nothing. */
 const char *mock_complaint(struct mock *mock);
+/* The namespace, and how it is reached, are others from now on: ana_state, bytes, gone and uuid of
+ * *config. Nobody is told. */
+void mock_change(struct mock *mock, const struct mock_config *config);
+/* An asynchronous event, DW0, to every host that waits for one: those that ask for it now, or will;
+ * MOCK_BABBLE is the answer to a request that there is not. */
+enum { MOCK_BABBLE = 0xffff };
+void mock_event(struct mock *mock, uint32_t event);
 /* No byte leaves or is taken any more, and no connection is closed: as if a cable was pulled. */
 void mock_freeze(struct mock *mock, bool frozen);
 

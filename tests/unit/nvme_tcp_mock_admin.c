@@ -28,6 +28,7 @@ static bool connect_queue(struct peer *peer, const struct nvme_command *command,
 
 	peer->queue = le32_get(command->cdw10) >> 16;
 	pthread_mutex_lock(&mock->mutex);
+	peer->events.seen = mock->event_count;
 	mock->counts.connects++;
 	mock->counts.io_connections += !!peer->queue;
 	pthread_mutex_unlock(&mock->mutex);
@@ -115,6 +116,8 @@ static void identify_controller(const struct mock_config *config, void *page)
 	pad(controller->firmware, sizeof(controller->firmware), "1");
 	controller->mdts = (uint8_t)config->mdts;
 	controller->multipath = config->ana_state ? NVME_CMIC_ANA : 0;
+	controller->async_events = le32_of(NVME_EVENTS_NAMESPACE | NVME_EVENTS_ANA);
+	controller->event_limit = MOCK_EVENT_LIMIT - 1;
 	controller->capsule_commands = le16_of(128);
 	controller->keep_alive_100ms = le16_of(10);
 	controller->capsule_bytes16 = le32_of(4 + config->capsule_bytes / 16);
@@ -128,7 +131,9 @@ static void identify_namespace(const struct mock_config *config, void *page)
 {
 	struct nvme_identify_namespace *namespace = page;
 
-	namespace->blocks = le64_of((uint64_t)MOCK_BYTES >> config->lba_shift);
+	uint64_t bytes = config->bytes ? config->bytes : MOCK_BYTES;
+
+	namespace->blocks = le64_of(bytes >> config->lba_shift);
 	namespace->capacity = namespace->blocks;
 	namespace->lba_formats[0].data_shift = (uint8_t)config->lba_shift;
 	namespace->lba_formats[0].metadata_bytes = le16_of(config->metadata ? 8 : 0);
@@ -140,17 +145,20 @@ static void identify_namespace(const struct mock_config *config, void *page)
 
 static bool identify(struct peer *peer, const struct nvme_command *command)
 {
-	const struct mock_config *config = &peer->mock->config;
+	struct mock_config copy, *config = &copy;
 	uint8_t page[NVME_IDENTIFY_BYTES] = {0};
 	uint16_t id = le16_get(command->id);
 	uint32_t nsid = le32_get(command->nsid);
 
+	pthread_mutex_lock(&peer->mock->mutex);
+	copy = peer->mock->config;
+	pthread_mutex_unlock(&peer->mock->mutex);
 	switch (le32_get(command->cdw10) & 0xff) {
 	case NVME_IDENTIFY_CONTROLLER:
 		identify_controller(config, page);
 		break;
 	case NVME_IDENTIFY_NAMESPACE:
-		if (nsid != 1 && nsid < 100)
+		if ((nsid != 1 && nsid < 100) || config->gone)
 			return peer_answer(peer, id, NVME_INVALID_NAMESPACE, 0, MOCK_FINE);
 		if (nsid == 1)
 			identify_namespace(config, page);
@@ -206,7 +214,9 @@ static void ana_log(struct peer *peer, char *log)
 	log += sizeof(*header);
 	memcpy(log, &group, sizeof(group));
 	group.id = le32_of(7);
+	pthread_mutex_lock(&peer->mock->mutex);
 	group.state = peer->mock->config.ana_state;
+	pthread_mutex_unlock(&peer->mock->mutex);
 	memcpy(log + sizeof(group) + 4, &group, sizeof(group));
 }
 
@@ -217,6 +227,7 @@ static bool log_page(struct peer *peer, const struct nvme_command *command)
 	uint32_t offset = le32_get(command->cdw12);
 
 	memset(log, 0, sizeof(log));
+	peer_page_read(peer, cdw10 & 0xff);
 	if ((cdw10 & 0xff) == NVME_LOG_DISCOVERY)
 		discovery_log(peer, log);
 	else if ((cdw10 & 0xff) == NVME_LOG_ANA)
@@ -247,7 +258,11 @@ bool peer_admin(struct peer *peer, const struct nvme_command *command, uint32_t 
 		return identify(peer, command);
 	case NVME_GET_LOG_PAGE:
 		return log_page(peer, command);
+	case NVME_ASYNC_EVENT:
+		return peer_ask_event(peer, command);
 	case NVME_SET_FEATURES:
+		if ((le32_get(command->cdw10) & 0xff) == NVME_FEATURE_ASYNC_EVENTS)
+			peer->events.wanted = le32_get(command->cdw11);
 		return peer_answer(peer, id, NVME_OK, (queues - 1) << 16 | (queues - 1), MOCK_FINE);
 	case NVME_KEEP_ALIVE:
 		pthread_mutex_lock(&mock->mutex);

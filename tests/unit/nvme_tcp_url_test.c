@@ -27,12 +27,13 @@ static void test_good(void **state)
 	assert_int_equal(target.nsid, 1);
 	assert_int_equal(target.hold_s, 30);
 	assert_int_equal(target.keep_alive_s, 5);
+	assert_int_equal(target.failback_s, 10);
 	assert_false(target.header_digest || target.data_digest || target.write_back);
 	assert_string_equal(target.host_nqn, "");
 
 	good("nvme+tcp://10.0.0.1:4421/"
 	     "nqn.a:b?nsid=7&hdgst=1&ddgst=1&path=10.0.1.1&path=[fe80::1]:9"
-	     "&hold=3&keep-alive=2&hostnqn=nqn.h&writeback=1&block=512");
+	     "&hold=3&keep-alive=2&failback=0&hostnqn=nqn.h&writeback=1&block=512");
 	assert_int_equal(target.paths, 3);
 	assert_int_equal(target.path[0].port, 4421);
 	assert_string_equal(target.path[1].host, "10.0.1.1");
@@ -43,6 +44,7 @@ static void test_good(void **state)
 	assert_true(target.header_digest && target.data_digest && target.write_back);
 	assert_int_equal(target.hold_s, 3);
 	assert_int_equal(target.keep_alive_s, 2);
+	assert_int_equal(target.failback_s, 0);
 	assert_string_equal(target.host_nqn, "nqn.h");
 	assert_int_equal(target.block_bytes, 512);
 	assert_string_equal(target.secret_file, "");
@@ -83,6 +85,7 @@ static void test_wrong(void **state)
 		{"nvme+tcp://host/nqn.a?ddgst=yes", "option ddgst"},
 		{"nvme+tcp://host/nqn.a?hold=9999", "option hold"},
 		{"nvme+tcp://host/nqn.a?keep-alive=0", "option keep-alive"},
+		{"nvme+tcp://host/nqn.a?failback=86401", "option failback"},
 		{"nvme+tcp://host/nqn.a?block=1024", "512 or 4096"},
 		{"nvme+tcp://host/nqn.a?hostnqn=x", "option hostnqn"},
 		{"nvme+tcp://host/nqn.a?path=", "option path: there is no host"},

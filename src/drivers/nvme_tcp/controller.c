@@ -12,9 +12,8 @@
 
 enum { READY_POLL_MS = 20, READY_MIN_MS = 500, READY_MAX_MS = 15000, DISABLE_MAX_MS = 1000 };
 
-/* Carries out one command; a status other than 0 is -EIO. */
-static int carry_out(struct tcp_controller *controller, struct exchange *exchange, const char *what,
-	struct fail *fail)
+int tcp_controller_execute(struct tcp_controller *controller, struct exchange *exchange,
+	const char *what, struct fail *fail)
 {
 	int error = connection_exchange(&controller->admin, exchange, fail);
 	unsigned status = nvme_status_of(&exchange->completion);
@@ -40,7 +39,7 @@ static int property_set(struct tcp_controller *controller, enum nvme_register pl
 
 	exchange.command.cdw11 = le32_of(place);
 	exchange.command.cdw12 = le32_of(value);
-	return carry_out(controller, &exchange, "to set a property", fail);
+	return tcp_controller_execute(controller, &exchange, "to set a property", fail);
 }
 
 static int property_get(struct tcp_controller *controller, enum nvme_register place,
@@ -52,7 +51,7 @@ static int property_get(struct tcp_controller *controller, enum nvme_register pl
 
 	exchange.command.cdw10 = le32_of(wide);
 	exchange.command.cdw11 = le32_of(place);
-	error = carry_out(controller, &exchange, "to tell a property", fail);
+	error = tcp_controller_execute(controller, &exchange, "to tell a property", fail);
 	*value = le32_get(exchange.completion.dw0);
 	if (wide)
 		*value |= (uint64_t)le32_get(exchange.completion.dw1) << 32;
@@ -230,7 +229,7 @@ int tcp_controller_ask_queues(struct tcp_controller *controller, struct fail *fa
 
 	exchange.command.cdw10 = le32_of(NVME_FEATURE_QUEUES);
 	exchange.command.cdw11 = le32_of(wanted << 16 | wanted);
-	error = carry_out(controller, &exchange, "any I/O queue", fail);
+	error = tcp_controller_execute(controller, &exchange, "any I/O queue", fail);
 	granted = le32_get(exchange.completion.dw0);
 	controller->queues = MIN(MIN(granted & 0xffff, granted >> 16), wanted) + 1;
 	return error;
@@ -255,7 +254,7 @@ int tcp_controller_keep_alive(struct tcp_controller *controller, struct fail *fa
 {
 	struct exchange exchange = {.command = {.opcode = NVME_KEEP_ALIVE}};
 
-	return carry_out(controller, &exchange, "to be kept alive", fail);
+	return tcp_controller_execute(controller, &exchange, "to be kept alive", fail);
 }
 
 int tcp_controller_disable(struct tcp_controller *controller, struct fail *fail)
@@ -287,7 +286,7 @@ int tcp_controller_identify(struct tcp_controller *controller, enum nvme_identif
 	int error;
 
 	exchange.command.cdw10 = le32_of(what);
-	error = carry_out(controller, &exchange, "to identify itself", fail);
+	error = tcp_controller_execute(controller, &exchange, "to identify itself", fail);
 	if (status)
 		*status = error ? nvme_status_code(nvme_status_of(&exchange.completion)) : 0;
 	return error;
@@ -303,9 +302,10 @@ int tcp_controller_log(struct tcp_controller *controller, const struct log_piece
 		.in_bytes = piece->bytes,
 	};
 
-	exchange.command.cdw10 = le32_of(piece->page | (dwords & 0xffff) << 16);
+	exchange.command.cdw10 =
+		le32_of(piece->page | (uint32_t)piece->specific << 8 | (dwords & 0xffff) << 16);
 	exchange.command.cdw11 = le32_of(dwords >> 16);
 	exchange.command.cdw12 = le32_of((uint32_t)piece->offset);
 	exchange.command.cdw13 = le32_of((uint32_t)(piece->offset >> 32));
-	return carry_out(controller, &exchange, "a log page", fail);
+	return tcp_controller_execute(controller, &exchange, "a log page", fail);
 }

@@ -238,6 +238,7 @@ enum ana_state {
 	ANA_CHANGE = 15,
 };
 
+enum { ANA_GROUPS_ONLY = 1 };	 /* LSP: no lists of namespaces */
 enum { NVME_CMIC_ANA = 1 << 3 }; /* nvme_identify_controller.multipath */
 
 #endif

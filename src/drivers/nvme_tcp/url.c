@@ -11,7 +11,14 @@
 
 #define SCHEME "nvme+tcp://"
 
-enum { HOLD_S = 30, HOLD_MAX_S = 3600, KEEP_ALIVE_S = 5, KEEP_ALIVE_MAX_S = 120 };
+enum {
+	HOLD_S = 30,
+	HOLD_MAX_S = 3600,
+	KEEP_ALIVE_S = 5,
+	KEEP_ALIVE_MAX_S = 120,
+	FAILBACK_S = 10,
+	FAILBACK_MAX_S = 86400,
+};
 
 static int parse_number(
 	uint32_t *value, const char *text, uint32_t least, uint32_t most, struct fail *fail)
@@ -124,6 +131,11 @@ static int set_keep_alive(struct nvme_tcp_target *target, const char *value, str
 	return parse_number(&target->keep_alive_s, value, 1, KEEP_ALIVE_MAX_S, fail);
 }
 
+static int set_failback(struct nvme_tcp_target *target, const char *value, struct fail *fail)
+{
+	return parse_number(&target->failback_s, value, 0, FAILBACK_MAX_S, fail);
+}
+
 static int set_block(struct nvme_tcp_target *target, const char *value, struct fail *fail)
 {
 	if (strcmp(value, "512") != 0 && strcmp(value, "4096") != 0)
@@ -183,6 +195,7 @@ static const struct {
 	{"path",                     add_path},
 	{"hold",                     set_hold},
 	{"keep-alive",               set_keep_alive},
+	{"failback",                 set_failback},
 	{"hostnqn",                  set_host_nqn},
 	{"writeback",                set_write_back},
 	{"block",                    set_block},
@@ -208,7 +221,7 @@ static int parse_option(struct nvme_tcp_target *target, char *option, struct fai
 	}
 	return fail_set(fail, EINVAL,
 		"there is no option '%.40s'; there are nsid, hdgst, ddgst, path, hold, "
-		"keep-alive, hostnqn, writeback, block, dhchap-secret and "
+		"keep-alive, failback, hostnqn, writeback, block, dhchap-secret and "
 		"dhchap-controller-secret",
 		option);
 }
@@ -218,8 +231,10 @@ int nvme_tcp_parse(struct nvme_tcp_target *target, const char *url, struct fail 
 	char text[2048], *nqn, *query, *rest = NULL;
 	int error;
 
-	*target =
-		(struct nvme_tcp_target){.nsid = 1, .hold_s = HOLD_S, .keep_alive_s = KEEP_ALIVE_S};
+	*target = (struct nvme_tcp_target){.nsid = 1,
+		.hold_s = HOLD_S,
+		.keep_alive_s = KEEP_ALIVE_S,
+		.failback_s = FAILBACK_S};
 	if (strncmp(url, SCHEME, strlen(SCHEME)) != 0)
 		return fail_set(fail, EINVAL,
 			"'%.80s' is no address of an NVMe/TCP drive: write "
