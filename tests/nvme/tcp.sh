@@ -228,6 +228,70 @@ authentication() {
 	fi
 }
 
+# --- what the target tells by itself ----------------------------------------------------------------------------------
+
+# shown COLUMN: of the one drive that is attached.
+shown() {
+	braid drive list --attached -H --columns "$1"
+}
+
+# until_shown COLUMN PATTERN
+until_shown() {
+	local begun
+	begun=$(date +%s%N)
+	for ((i = 0; i < 300; i++)); do
+		# shellcheck disable=SC2053
+		if [[ $(shown "$1") == $2 ]]; then
+			echo "$1 is '$(shown "$1")' after $((($(date +%s%N) - begun) / 1000000)) ms"
+			return 0
+		fi
+		sleep 0.02
+	done
+	echo "$1 is not like '$2': $(shown "$1")"
+	return 1
+}
+
+# with_drive OPTION... -- CHECK: the check, while braidd has the drive.
+with_drive() {
+	local options=() status=0
+	while [[ $1 != -- ]]; do
+		options+=("$1")
+		shift
+	done
+	engine_start "$work/run" && braid drive attach "$(drive "${options[@]}")" || status=1
+	((status)) || "$2" || status=1
+	engine_stop || status=1
+	return "$status"
+}
+
+# A namespace that grows, shrinks and goes; the hold is no matter.
+changes() {
+	tell size 40 && until_shown why '*has grown from 33554432 to 41943040 bytes*' && until_shown state live &&
+		tell size 16 && until_shown state away && until_shown why '*has shrunk from 33554432 to 16777216 bytes*' &&
+		tell size 32 && until_shown state live &&
+		tell show off && until_shown state away && until_shown why '*no namespace 5*' &&
+		tell show on && until_shown state live && until_shown why -
+}
+
+# A path that becomes inaccessible, the way back, and from one that is not optimized to one that is.
+ways() {
+	until_shown path "127.0.0.1:$port" &&
+		tell ana 4420 inaccessible && until_shown path "127.0.0.1:$other" && until_shown state live &&
+		tell ana 4420 optimized && until_shown path "127.0.0.1:$port" && until_shown state live &&
+		tell ana 4420 non-optimized && until_shown path "127.0.0.1:$other" && until_shown state live &&
+		tell ana 4420 optimized && until_shown path "127.0.0.1:$port" &&
+		tell down 4420 && until_shown path "127.0.0.1:$other" && until_shown state live &&
+		tell up 4420 && until_shown path "127.0.0.1:$port" && until_shown state live
+}
+
+# The same without a look, with requests all the time.
+change_ways() {
+	local state
+	for state in inaccessible optimized non-optimized optimized change optimized; do
+		tell ana 4420 "$state" && sleep 2.5 || return
+	done
+}
+
 # --- more of the target's doing ---------------------------------------------------------------------------------------
 
 # Another namespace in its place is not written to.
@@ -268,7 +332,7 @@ managed_checks() {
 
 # --- all of them, or those that are named -----------------------------------------------------------------------------
 
-checks=(verified digests large allocations restart freeze fail-over impostor refusals authentication managed)
+checks=(verified digests large allocations restart freeze fail-over changes ways impostor refusals authentication managed)
 check() {
 	case $1 in
 	verified) try tcp-verified load "$(drive)" 5 ;;
@@ -278,6 +342,11 @@ check() {
 	restart) try tcp-restart under_load "$(drive hdgst=1 ddgst=1)" 16 restart ;;
 	freeze) try tcp-freeze under_load "$(drive)" 18 freeze ;;
 	fail-over) try tcp-fail-over under_load "$(drive "path=127.0.0.1:$other")" 14 fail_over ;;
+	changes) try tcp-changes with_drive nsid=5 hold=600 -- changes ;;
+	ways)
+		try tcp-ways with_drive "path=127.0.0.1:$other" failback=1 -- ways
+		try tcp-ways-under-load under_load "$(drive "path=127.0.0.1:$other" failback=1)" 20 change_ways
+		;;
 	impostor) try tcp-impostor impostor ;;
 	refusals) try tcp-refusals refusals ;;
 	authentication) authentication ;;
