@@ -153,6 +153,33 @@ static void test_waiting_requests(void **state)
 	rig_stop();
 }
 
+/* Nobody tells; the first request that is refused does. */
+static void test_silent_changes(void **state)
+{
+	static const unsigned statuses[] = {NVME_LBA_OUT_OF_RANGE, NVME_INVALID_NAMESPACE};
+	static char memory[BLOCK];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct mock_config config = mock_default;
+
+		config.no_events = true;
+		config.status = statuses[i] | NVME_STATUS_DO_NOT_RETRY;
+		start(&config);
+		rig_open();
+		config.bytes = i ? 0 : MOCK_BYTES / 2;
+		config.gone = i;
+		mock_change(rig.mock, &config);
+		mock_fault(rig.mock, MOCK_STATUS, true, 0, 1);
+		assert_int_equal(transfer(IO_WRITE, memory, 600, 1), i ? -ENODEV : -EIO);
+		await(now.state == NVME_TCP_AWAY, false);
+		await(strstr(now.reason, i ? "no namespace 1" : "has shrunk"), false);
+		assert_int_equal(transfer(IO_READ, memory, 0, 1), -ENODEV);
+		rig_close();
+		rig_stop();
+	}
+}
+
 /* --- other events ---------------------------------------------------------------------------- */
 
 static void test_other_events(void **state)
@@ -409,6 +436,7 @@ int main(void)
 		ON_THREAD(test_growth),
 		ON_THREAD(test_namespace_changes),
 		ON_THREAD(test_waiting_requests),
+		ON_THREAD(test_silent_changes),
 		ON_THREAD(test_other_events),
 		ON_THREAD(test_no_events),
 		ON_THREAD(test_ana_choice),

@@ -468,7 +468,8 @@ static void keep_alive(struct nvme_tcp *drive)
 		report(drive, &fail);
 }
 
-/* Whether the controller still leads to what we are there for; on its word alone the drive goes. */
+/* Whether the controller still leads to what we are there for. Its word is enough for the drive to
+ * go. */
 static int examine_again(struct nvme_tcp *drive, struct fail *fail)
 {
 	struct tcp_controller *controller = &drive->controller;
@@ -498,7 +499,18 @@ static void take_news(struct nvme_tcp *drive)
 		error = fail_set(&fail, EIO, "%s says that its controller has failed",
 			drive->controller.admin.peer);
 	if (!error && (news.namespaces || news.paths))
-		error = examine_again(drive, &fail);
+		atomic_store(&drive->doubted, true);
+	if (error && error != -ECANCELED)
+		report(drive, &fail);
+}
+
+static void clear_doubt(struct nvme_tcp *drive)
+{
+	struct fail fail;
+	int error;
+
+	atomic_store(&drive->doubted, false); /* before we look: one that comes now is a new one */
+	error = examine_again(drive, &fail);
 	if (error && error != -ECANCELED)
 		report(drive, &fail);
 }
@@ -538,6 +550,10 @@ static int serve(struct nvme_tcp *drive)
 		}
 		if (tcp_controller_has_news(&drive->controller)) {
 			take_news(drive);
+			continue;
+		}
+		if (atomic_load(&drive->doubted)) {
+			clear_doubt(drive);
 			continue;
 		}
 		sweep_queues(drive);

@@ -48,6 +48,12 @@ void nvme_tcp_report_loss(struct nvme_tcp *drive, const char *why)
 	nvme_tcp_wake(drive);
 }
 
+void nvme_tcp_report_doubt(struct nvme_tcp *drive)
+{
+	if (!atomic_exchange(&drive->doubted, true))
+		nvme_tcp_wake(drive);
+}
+
 struct blockdev *nvme_tcp_blockdev(struct nvme_tcp *drive)
 {
 	return &drive->dev;

@@ -36,6 +36,7 @@ struct nvme_tcp {
 	int stop_fd; /* readable: end */
 	int wake_fd; /* there is news below */
 
+	atomic_bool doubted;
 	atomic_uint_fast64_t suspicions; /* losses in which the target may have restarted */
 
 	pthread_mutex_t mutex; /* for what follows; held for moments only */
@@ -74,6 +75,8 @@ void nvme_tcp_wake(struct nvme_tcp *drive);
 /* --- for queues, on their reactors ----------------------------------------------------------- */
 
 void nvme_tcp_report_loss(struct nvme_tcp *drive, const char *why);
+/* The namespace may not be what it was: it is examined. */
+void nvme_tcp_report_doubt(struct nvme_tcp *drive);
 struct blockdev *nvme_tcp_blockdev(struct nvme_tcp *drive);
 /* Data are copied before they leave: digests are made of them. */
 bool nvme_tcp_copies(const struct nvme_tcp *drive);
