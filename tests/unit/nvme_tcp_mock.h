@@ -130,7 +130,7 @@ struct mock_counts {
 	unsigned authentications, mutual_authentications; /* that went well */
 	unsigned reads, writes, stable_writes, flushes, zeroes, unmaps, discards;
 	unsigned grants, h2c_data;
-	unsigned events; /* told */
+	unsigned events, event_requests; /* told; asked for */
 };
 
 struct mock;

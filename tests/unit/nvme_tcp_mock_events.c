@@ -27,6 +27,9 @@ bool peer_ask_event(struct peer *peer, const struct nvme_command *command)
 	struct peer_events *events = &peer->events;
 	uint16_t id = le16_get(command->id);
 
+	pthread_mutex_lock(&peer->mock->mutex);
+	peer->mock->counts.event_requests++;
+	pthread_mutex_unlock(&peer->mock->mutex);
 	if (peer->mock->config.no_events)
 		return peer_answer(peer, id, NVME_INVALID_OPCODE, 0, MOCK_FINE);
 	if (events->waiting == MOCK_EVENT_LIMIT) {

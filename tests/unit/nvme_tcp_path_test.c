@@ -213,6 +213,7 @@ static void test_other_events(void **state)
 static void test_no_events(void **state)
 {
 	struct mock_config config = mock_default;
+	struct mock_counts counts;
 
 	(void)state;
 	config.no_events = true;
@@ -224,6 +225,10 @@ static void test_no_events(void **state)
 	exercise(2);
 	nvme_tcp_status(dev, &now);
 	assert_int_equal(now.losses, 1);
+	for (uint64_t end_ms = now_ms() + 500; now_ms() < end_ms;)
+		exercise(3);
+	mock_count(rig.mock, &counts);
+	assert_in_range(counts.event_requests, 1, 3); /* and not again */
 	rig_close();
 	rig_stop();
 }
