@@ -205,6 +205,31 @@ static void test_rotation(void **state)
 	rig_stop();
 }
 
+/* Flipped bits on the way: the drive is made, or there is a sentence. */
+static void test_noise(void **state)
+{
+	unsigned made = 0;
+
+	(void)state;
+	for (unsigned seed = 0; seed < 60; seed++) {
+		struct mock_config config = demanding(seed % 3 + 1, seed % 2);
+		struct fail fail = {0};
+
+		config.seed = seed;
+		config.corrupt_per_million = seed % 4 ? 1000 : 100;
+		config.corrupt_admin = true;
+		start(&config, OURS, seed % 5 ? THEIRS : NULL);
+		if (!nvme_tcp_create(&dev, &rig.target, &fail)) {
+			made++;
+			blockdev_destroy(dev);
+		} else {
+			assert_true(fail.error && fail.text[0]);
+		}
+		rig_drop();
+	}
+	print_message("%u of 60 were made\n", made);
+}
+
 int main(void)
 {
 #define ON_THREAD(test) cmocka_unit_test_setup_teardown(test, start_thread, stop_thread)
@@ -214,6 +239,7 @@ int main(void)
 		cmocka_unit_test(test_faults),
 		ON_THREAD(test_io_queue),
 		ON_THREAD(test_rotation),
+		cmocka_unit_test(test_noise),
 	};
 	char path[NVME_TCP_FILE_BYTES];
 	int failed;
