@@ -149,6 +149,7 @@ static void test_faults(void **state)
 		{MOCK_AUTH_PUBLIC, 0, -EPROTO, "a public value that is none of its group"},
 		{MOCK_AUTH_SHORT, 0, -EPROTO, "another message"},
 		{MOCK_AUTH_CUT, 0, -ECONNRESET, "hung up"},
+		{MOCK_AUTH_CUT_REPLY, 0, -EACCES, "most likely it does not accept the secret"},
 		{MOCK_AUTH_WRONG_RESPONSE, 0, -EACCES, "does not know the secret"},
 		{MOCK_AUTH_NO_RESPONSE, 0, -EACCES, "does not know the secret"},
 	};

@@ -82,9 +82,10 @@ enum mock_auth_fault {
 	MOCK_AUTH_HASH_BYTES,
 	MOCK_AUTH_GROUP, /* 9; */
 	MOCK_AUTH_PUBLIC_BYTES,
-	MOCK_AUTH_PUBLIC, /* 1 */
-	MOCK_AUTH_SHORT,  /* nothing comes, and all is well */
-	MOCK_AUTH_CUT,
+	MOCK_AUTH_PUBLIC,	  /* 1 */
+	MOCK_AUTH_SHORT,	  /* nothing comes, and all is well */
+	MOCK_AUTH_CUT,		  /* instead of the challenge, */
+	MOCK_AUTH_CUT_REPLY,	  /* or of what answers the reply */
 	MOCK_AUTH_WRONG_RESPONSE, /* of the controller */
 	MOCK_AUTH_NO_RESPONSE,
 };

@@ -180,7 +180,7 @@ bool peer_authenticate(
 {
 	bool send = (le32_get(command->nsid) & 0xff) == FABRICS_AUTHENTICATION_SEND;
 	uint32_t wanted = le32_get(command->cdw11);
-	uint8_t out[AUTH_MESSAGE_BYTES_MAX] = {0};
+	_Alignas(8) uint8_t out[AUTH_MESSAGE_BYTES_MAX] = {0};
 	uint16_t id = le16_get(command->id);
 
 	if (le32_get(command->cdw10) != AUTH_SECURITY_PROTOCOL || (send && wanted != bytes) ||
@@ -188,7 +188,9 @@ bool peer_authenticate(
 		peer_complain(peer, "authentication command");
 	if (has_fault(peer, send ? MOCK_AUTH_STATUS : MOCK_AUTH_NO_RECEIVE))
 		return peer_answer(peer, id, NVME_INVALID_FIELD, 0, MOCK_FINE);
-	if (has_fault(peer, MOCK_AUTH_CUT) && !send)
+	if ((has_fault(peer, MOCK_AUTH_CUT) ||
+		    (has_fault(peer, MOCK_AUTH_CUT_REPLY) && peer->auth.next != AUTH_CHALLENGE)) &&
+		!send)
 		return false;
 	if (send)
 		return take(peer, data, bytes) && peer_answer(peer, id, NVME_OK, 0, MOCK_FINE);

@@ -86,7 +86,8 @@ static void set_state(struct nvme_tcp *drive, enum nvme_tcp_state state, const c
 		drive->status.peer, sizeof(drive->status.peer), "%s", drive->controller.admin.peer);
 	if (state == NVME_TCP_LIVE)
 		drive->status.queues = drive->controller.queues;
-	if (reason)
+	/* Why it has been lost meanwhile stays. */
+	if (reason && !(state == NVME_TCP_LIVE && drive->lost))
 		snprintf(drive->status.reason, sizeof(drive->status.reason), "%s", reason);
 }
 

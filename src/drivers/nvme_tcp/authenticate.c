@@ -14,7 +14,7 @@
 #include "drivers/nvme_tcp/controller.h"
 
 /* A controller may have to raise a number of 8192 bits to such a power. */
-enum { AUTHENTICATION_PATIENCE_MS = 15000 };
+enum { AUTHENTICATION_PATIENCE_MS = 30000 };
 
 /* In the order in which we like them: a group costs the target more the larger it is. */
 static const uint8_t hashes[] = {CHAP_SHA256, CHAP_SHA384, CHAP_SHA512};
@@ -45,8 +45,7 @@ struct dialogue {
 
 /* --- messages -------------------------------------------------------------------------------- */
 
-static struct auth_header header_of(
-	const struct dialogue *dialogue, enum auth_type type, enum auth_id id)
+static struct auth_header header_of(const struct dialogue *dialogue, uint8_t type, uint8_t id)
 {
 	return (struct auth_header){
 		.type = type, .id = id, .transaction = le16_of(dialogue->transaction)};
@@ -223,7 +222,8 @@ static int reply(struct dialogue *dialogue, struct fail *fail)
 {
 	bool mutual = dialogue->controller->controller_secret.bytes;
 	unsigned public_bytes = chap_group_bytes(dialogue->group), bytes = dialogue->hash_bytes;
-	uint8_t out[sizeof(struct auth_reply) + 2 * CHAP_HASH_BYTES_MAX + CHAP_PUBLIC_BYTES_MAX];
+	_Alignas(8) uint8_t
+		out[sizeof(struct auth_reply) + 2 * CHAP_HASH_BYTES_MAX + CHAP_PUBLIC_BYTES_MAX];
 	struct auth_reply *message = (struct auth_reply *)out;
 	uint8_t *tail = out + sizeof(*message);
 	int error = respond(dialogue, false, tail, fail);
@@ -275,6 +275,24 @@ static int check_controller(struct dialogue *dialogue, struct fail *fail)
 		dialogue->controller->host_nqn);
 }
 
+/* Shows that we know the secret. Linux's target hangs up on those that do not, sometimes before its
+ * Failure1 has left. */
+static int prove(struct dialogue *dialogue, struct fail *fail)
+{
+	const struct tcp_controller *controller = dialogue->controller;
+	int error = reply(dialogue, fail);
+
+	if (!error)
+		error = hear(dialogue, AUTH_SUCCESS1, fail);
+	if (error == -ECONNRESET)
+		error = fail_set(fail, EACCES,
+			"%s hung up on our answer: most likely it does not accept the secret in "
+			"%s; make it the one that %s has on the target",
+			dialogue->connection->peer, controller->target->secret_file,
+			controller->host_nqn);
+	return error;
+}
+
 static int converse(struct dialogue *dialogue, struct fail *fail)
 {
 	int error = negotiate(dialogue, fail);
@@ -282,9 +300,7 @@ static int converse(struct dialogue *dialogue, struct fail *fail)
 	if (!error)
 		error = take_challenge(dialogue, fail);
 	if (!error)
-		error = reply(dialogue, fail);
-	if (!error)
-		error = hear(dialogue, AUTH_SUCCESS1, fail);
+		error = prove(dialogue, fail);
 	if (!error && dialogue->controller->controller_secret.bytes)
 		error = check_controller(dialogue, fail);
 	return error;
