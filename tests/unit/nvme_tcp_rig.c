@@ -18,8 +18,9 @@ static uint16_t hold_port(void)
 	int one = 1;
 
 	rig.port_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	setsockopt(rig.port_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	assert_int_equal(bind(rig.port_fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	/* Not before: a port of its own, which it then shares with the target. */
+	setsockopt(rig.port_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	assert_int_equal(getsockname(rig.port_fd, (struct sockaddr *)&address, &length), 0);
 	return ntohs(address.sin_port);
 }
