@@ -46,6 +46,8 @@ static const struct command rows[] = {
 		FLAG("all-free", "all NVMe drives of this host that nobody uses"),
 		VALUE("model", "GLOB", "all free NVMe drives of such a model, like 'MTFDKCC*'"),
 		FLAG("kernel", "an NVMe drive's path goes through the kernel's driver"),
+		VALUE("dhchap-secret-file", "FILE", "of this host, for an NVMe/TCP target that asks (DHHC-1:...)"),
+		VALUE("dhchap-controller-secret-file", "FILE", "the target must know this one"),
 		VALUE("block-size", "SIZE", "512 or 4096 (4096 where the drive can)"),
 		FLAG("injectable", "with a fault layer, for braid drive inject"),
 		VALUE("delay", "USEC", "adds that much time to each request"),

@@ -36,6 +36,7 @@ static const struct column columns[] = {
 	{"source", "SOURCE", COLUMN_TEXT, COLUMN_WIDE},
 	{"identity", "IDENTITY", COLUMN_TEXT, COLUMN_WIDE},
 	{"fingerprint", "MODEL AND SERIAL", COLUMN_TEXT, COLUMN_WIDE},
+	{"path", "PATH", COLUMN_TEXT, COLUMN_WIDE},
 	{"member_uuid", "MEMBER", COLUMN_TEXT, COLUMN_WIDE},
 	{"group_other", "SHARES ITS IOMMU GROUP WITH", COLUMN_TEXT, COLUMN_WIDE},
 	{"why", "WHY", COLUMN_TEXT, COLUMN_WIDE},
@@ -131,6 +132,30 @@ static int memory_source(const char *typed, char *source, size_t bytes, struct f
 	return 0;
 }
 
+/* The name of a file with a secret, never the secret, goes into the address: braidd reads it. */
+static int add_secret_file(
+	const struct cli *cli, const char *option, const char *key, char *source, struct fail *fail)
+{
+	const char *file = option_text(cli, option);
+	size_t used = strlen(source);
+	char path[PATH_MAX];
+
+	if (!file)
+		return 0;
+	if (strncmp(source, "nvme+tcp://", 11) != 0)
+		return fail_set(fail, EINVAL, "--%s is for drives at nvme+tcp://... only", option);
+	if (!realpath(file, path))
+		return fail_set(fail, errno == EACCES ? EIO : errno,
+			"cannot use the file '%.200s' of --%s: %s", file, option, strerror(errno));
+	if (strchr(path, '&'))
+		return fail_set(fail, EINVAL, "the file '%.200s' of --%s has an & in its name",
+			path, option);
+	if (snprintf(source + used, PATH_MAX - used, "%c%s=%s", strchr(source, '?') ? '&' : '?',
+		    key, path) >= (int)(PATH_MAX - used))
+		return fail_set(fail, ENAMETOOLONG, "'%.80s...' is too long", source);
+	return 0;
+}
+
 /* What the daemon is asked for; a file's path is made whole. source: PATH_MAX bytes. */
 static int read_source(const char *typed, char *source, struct fail *fail)
 {
@@ -192,6 +217,11 @@ static int attach_one(struct cli *cli, const char *typed, json_t *attached, stru
 	json_t *params;
 	int error = read_source(typed, source, fail);
 
+	if (!error)
+		error = add_secret_file(cli, "dhchap-secret-file", "dhchap-secret", source, fail);
+	if (!error)
+		error = add_secret_file(cli, "dhchap-controller-secret-file",
+			"dhchap-controller-secret", source, fail);
 	if (!error)
 		error = attach_params(cli, source, &params, fail);
 	if (!error)

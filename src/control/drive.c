@@ -74,7 +74,9 @@ static void add_tcp_json(json_t *row, const struct drive *drive)
 	json_object_set_new(row, "model", json_string(status.model));
 	json_object_set_new(row, "serial", json_string(status.serial));
 	json_object_set_new(row, "firmware", json_string(status.firmware));
+	json_object_set_new(row, "path", json_string(status.peer));
 	json_object_set_new(row, "losses", json_integer((json_int_t)status.losses));
+	json_object_set_new(row, "moves", json_integer((json_int_t)status.moves));
 }
 
 json_t *drive_json(struct daemon *daemon, struct drive *drive)

@@ -223,6 +223,7 @@ enum {
 	NVME_TCP_HOST_BYTES = 256,
 	NVME_TCP_NQN_BYTES = 224,
 	NVME_TCP_FOUND_MAX = 128,
+	NVME_TCP_FILE_BYTES = 512,
 };
 
 struct nvme_tcp_path {
@@ -237,25 +238,35 @@ struct nvme_tcp_target {
 	unsigned paths;
 	char nqn[NVME_TCP_NQN_BYTES];
 	char host_nqn[NVME_TCP_NQN_BYTES]; /* "": this machine's, /etc/nvme/hostnqn or its own */
+	/* Files with secrets of DH-HMAC-CHAP, "" none: this host's, which the target may demand,
+	 * and the target's, which it must know then. Read at every connection. */
+	char secret_file[NVME_TCP_FILE_BYTES], controller_secret_file[NVME_TCP_FILE_BYTES];
 	uint32_t nsid;
 	bool header_digest, data_digest; /* CRC32C; refused when the target cannot */
 	bool write_back;       /* use the target's volatile cache: see nvme_tcp_create() */
 	uint32_t hold_s;       /* how long io waits for a target that is away */
 	uint32_t keep_alive_s; /* the target gives up on us after so long */
+	uint32_t failback_s;   /* a better path must have been good for so long; 0: never */
 	uint32_t block_bytes;  /* 0: 4096 where the namespace allows it, else its own */
 };
 
 /*
  * nvme+tcp://HOST[:PORT]/NQN[?OPTION=VALUE&...] into *target, with the defaults for what is not
  * said: nsid=1, hdgst=0, ddgst=0, path=HOST[:PORT] (up to three more), hold=30, keep-alive=5,
- * hostnqn=NQN, writeback=0, block=512|4096. -EINVAL with a sentence. Does not resolve names.
+ * failback=10, hostnqn=NQN, writeback=0, block=512|4096, dhchap-secret=FILE,
+ * dhchap-controller-secret=FILE. -EINVAL with a sentence. Does not resolve names.
  */
 int nvme_tcp_parse(struct nvme_tcp_target *target, const char *url, struct fail *fail);
 
 /*
  * Connects to the target and opens its namespace; dev->name is "HOST:PORT/NQN/NSID". From then on
  * a thread keeps the association: when it breaks, ios wait up to hold_s and are sent again over the
- * same path or the next one; after that they fail with -ENODEV until the target is back.
+ * same path or the next one; after that they fail with -ENODEV until the target is back. They fail
+ * at once when the target says that the namespace has gone, shrunk or become another one.
+ *
+ * Of the paths that lead there an optimized one (ANA) is taken, else any, the first of them. When a
+ * better one has been good for failback_s the drive moves to it, while ios wait for a moment; when
+ * it is lost soon after, the next time takes twice as long, up to 32 times.
  *
  * A target may lose its volatile cache without our noticing: it restarts while ios wait. So every
  * write to a namespace with such a cache is made stable (FUA) and the device says that it has none.
@@ -277,13 +288,16 @@ enum nvme_tcp_state {
 /* Text is trimmed, and printable whatever the target says. */
 struct nvme_tcp_status {
 	enum nvme_tcp_state state;
-	char reason[FAIL_TEXT_BYTES];		 /* not LIVE: why */
+	char reason[FAIL_TEXT_BYTES];		 /* not LIVE: why; LIVE: "", or what to know */
 	char identity[NVME_IDENTITY_BYTES];	 /* as of struct nvme_namespace */
 	char serial[21], model[41], firmware[9]; /* of the subsystem */
 	uint32_t lba_bytes;
-	unsigned path;	 /* index of the one in use, or tried last */
-	unsigned queues; /* I/O queues granted: as many reactors may use it */
-	uint64_t losses; /* of the association, since it was created */
+	unsigned path;			     /* index of the one in use, or tried last, */
+	char peer[NVME_TCP_HOST_BYTES + 24]; /* "HOST:PORT" */
+	bool optimized;			     /* it is, as far as the target tells (ANA) */
+	unsigned queues;		     /* I/O queues granted: as many reactors may use it */
+	uint64_t losses;		     /* of the association, since it was created */
+	uint64_t moves;			     /* to better paths */
 };
 
 /* Control thread; never waits. */

@@ -22,11 +22,12 @@
 # and none ends), GUEST_CORES (cores for the guest, as for taskset -c), GUEST_SHM (/dev/shm: memory of UML).
 # QEMU only: QEMU_ACCEL (kvm where it works, else tcg), GUEST_CPUS (1), GUEST_QUEUES (GUEST_CPUS; empty: not said),
 # GUEST_MEMORY (memory-backend-memfd; or memory-backend-file,mem-path=/dev/hugepages), GUEST_DEVICE (more properties of
-# vhost-user-blk-pci, such as packed=on), GUEST_APPEND (more kernel command line), XDG_CACHE_HOME. Its monitor (QMP)
-# listens on WORKDIR/qmp.
+# vhost-user-blk-pci, such as packed=on), GUEST_APPEND (more kernel command line), XDG_CACHE_HOME, GUEST_KERNEL (the
+# package of another kernel, before this file is sourced). Its monitor (QMP) listens on WORKDIR/qmp.
 
 guest_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-guest_cache=${XDG_CACHE_HOME:-/var/cache}/braid-testbed
+guest_kernel=${GUEST_KERNEL:-linux-image-cloud-amd64}
+guest_cache=${XDG_CACHE_HOME:-/var/cache}/braid-testbed${GUEST_KERNEL:+/$GUEST_KERNEL}
 
 guest_say() { echo "guest: $*" >&2; }
 
@@ -164,7 +165,7 @@ qemu_prepare() {
 		trap 'rm -rf "$PWD"' EXIT
 		qemu_fetch_kernel
 		depmod -b . "$(ls lib/modules)"
-		rm -rf "$guest_cache/lib"
+		rm -rf "${guest_cache:?}/lib"
 		mv lib "$guest_cache"
 		qemu_pack_initramfs
 		mv vmlinux initramfs "$guest_cache"
@@ -172,17 +173,20 @@ qemu_prepare() {
 }
 
 qemu_fetch_kernel() {
-	local image
-	package() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-.*\)/\1/p'; }
+	local image begin
+	package() { apt-cache depends "$guest_kernel" 2>/dev/null | sed -n 's/.*Depends: \(linux-image-.*\)/\1/p'; }
 	{
 		apt-get download "$(package)" || { apt-get update && apt-get download "$(package)"; }
 		dpkg -x linux-image-*.deb .
+		find lib/modules -name '*.ko.xz' -exec xz -d {} +
 	} >"$guest_cache/fetch.log" 2>&1
 	# The bzImage's own header says where in it the compressed kernel is. (Documentation/arch/x86/boot.rst)
 	image=$(echo boot/vmlinuz-*)
 	field() { od -An -t "u$2" -j "$1" -N "$2" "$image" | tr -d ' '; }
-	tail -c "+$((($(field 0x1f1 1) + 1) * 512 + $(field 0x248 4) + 1))" "$image" |
-		head -c "$(($(field 0x24c 4) - 4))" | lz4 -dc >vmlinux
+	begin=$((($(field 0x1f1 1) + 1) * 512 + $(field 0x248 4)))
+	# A frame of zstd's says so itself; the newer kernels are one.
+	unpack() { if (($(field $begin 4) == 0xfd2fb528)); then zstd -dc; else lz4 -dc; fi; }
+	tail -c "+$((begin + 1))" "$image" | head -c "$(($(field 0x24c 4) - 4))" | unpack >vmlinux
 }
 
 # The files of these modules and of what they need, in the order in which they have to be loaded.

@@ -220,6 +220,10 @@ bad_drives()
 	bad "file that is not there" 3 "No such file" drive attach "$dir/nope"
 	bad "directory as a drive" 2 "neither a file" drive attach "$dir"
 	bad "PCI address" 3 "no PCI device 0000:65:00.0" drive attach 0000:65:00.0
+	bad "secret for a drive that asks for none" 2 "is for drives at" drive attach ram:r9:64M --dhchap-secret-file /etc/hostname
+	bad "secret that is not there" 3 "--dhchap-secret-file" \
+		drive attach nvme+tcp://127.0.0.1:1/nqn.a --dhchap-secret-file "$dir/nope"
+	bad "secret in an address" 2 "write the secret into a file" drive attach nvme+tcp://127.0.0.1:1/nqn.a?dhchap-secret=DHHC-1:x
 	bad "memory without a size" 2 "ram:NAME:SIZE" drive attach ram:r9
 	bad "impossible block size" 2 "512 or 4096" drive attach ram:r9:64M --block-size 1000
 	bad "inject without --injectable" 2 "--injectable" drive inject r0 --error

@@ -548,8 +548,7 @@ static void test_noise(void **state)
 				"seed %u: block %u is wrong", seed, i);
 		}
 		rig_close();
-		mock_stop(rig.mock);
-		free(rig.content);
+		rig_drop();
 	}
 	print_message("%u requests well, %u failed\n", good, bad);
 	assert_true(good > 300);
@@ -577,8 +576,7 @@ static void test_noise_at_creation(void **state)
 		} else {
 			assert_true(fail.error && fail.text[0]);
 		}
-		mock_stop(rig.mock);
-		free(rig.content);
+		rig_drop();
 	}
 	print_message("%u of 60 were made\n", made);
 }

@@ -176,13 +176,16 @@ static bool serve_pdu(struct peer *peer)
 	return peer_io(peer, &pdu.command.command, data_bytes);
 }
 
-/* Held answers leave, in any order, when nothing more is there. */
+/* Held answers, in any order, and events leave when nothing more is there. */
 static bool await_input(struct peer *peer)
 {
 	struct pollfd file = {.fd = peer->fd, .events = POLLIN};
 
 	while (peer->held && poll(&file, 1, 0) == 0)
 		if (!peer_release(peer))
+			return false;
+	while (peer->events.waiting && poll(&file, 1, 2) == 0)
+		if (!peer_tell_events(peer))
 			return false;
 	return true;
 }
@@ -262,6 +265,7 @@ void mock_stop(struct mock *mock)
 		shutdown(mock->peer[i]->fd, SHUT_RDWR);
 		pthread_join(mock->peer[i]->thread, NULL);
 		close(mock->peer[i]->fd);
+		chap_pair_free(mock->peer[i]->auth.pair);
 		free(mock->peer[i]);
 	}
 	pthread_mutex_destroy(&mock->mutex);

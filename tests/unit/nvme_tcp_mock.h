@@ -70,6 +70,35 @@ enum mock_refusal {
 	MOCK_FATAL,
 };
 
+/* What goes wrong while it authenticates (authentication.h). */
+enum mock_auth_fault {
+	MOCK_AUTH_FINE,
+	MOCK_AUTH_STATUS,     /* Authentication Send is refused, */
+	MOCK_AUTH_NO_RECEIVE, /* Authentication Receive is, */
+	MOCK_AUTH_FAILURE1,   /* the answer to Negotiate is Failure1 */
+	MOCK_AUTH_MESSAGE,    /* another message than the challenge, */
+	MOCK_AUTH_TRANSACTION,
+	MOCK_AUTH_HASH, /* 9; */
+	MOCK_AUTH_HASH_BYTES,
+	MOCK_AUTH_GROUP, /* 9; */
+	MOCK_AUTH_PUBLIC_BYTES,
+	MOCK_AUTH_PUBLIC,	  /* 1 */
+	MOCK_AUTH_SHORT,	  /* nothing comes, and all is well */
+	MOCK_AUTH_CUT,		  /* instead of the challenge, */
+	MOCK_AUTH_CUT_REPLY,	  /* or of what answers the reply */
+	MOCK_AUTH_WRONG_RESPONSE, /* of the controller */
+	MOCK_AUTH_NO_RESPONSE,
+};
+
+struct mock_auth {
+	const char *secret;	       /* "DHHC-1:...", NULL: none is demanded */
+	const char *controller_secret; /* NULL: none */
+	unsigned hash, group;
+	enum mock_auth_fault fault;
+	uint8_t explanation; /* of MOCK_AUTH_FAILURE1 */
+	bool fault_on_io;    /* on I/O queues, instead of the admin queue */
+};
+
 struct mock_config {
 	unsigned lba_shift;	/* 9 or 12 */
 	unsigned capsule_bytes; /* in-capsule data of I/O commands */
@@ -85,8 +114,12 @@ struct mock_config {
 	unsigned queues, entries; /* 0: 8, 128 */
 	uint8_t uuid;		  /* of the namespace: every byte */
 	uint8_t ana_state;	  /* 0: no ANA */
+	uint32_t bytes;		  /* of the namespace; 0: MOCK_BYTES */
+	bool gone;		  /* the namespace is */
+	bool no_events;		  /* asynchronous event requests are refused */
 	unsigned status;	  /* of MOCK_STATUS */
 	enum mock_refusal refusal;
+	struct mock_auth auth;
 	unsigned corrupt_per_million; /* bytes sent, flipped */
 	bool corrupt_admin;	      /* there as well */
 	uint64_t seed;
@@ -95,8 +128,10 @@ struct mock_config {
 /* What it has seen. */
 struct mock_counts {
 	unsigned connections, io_connections, connects, disables, keep_alives;
+	unsigned authentications, mutual_authentications; /* that went well */
 	unsigned reads, writes, stable_writes, flushes, zeroes, unmaps, discards;
 	unsigned grants, h2c_data;
+	unsigned events, event_requests; /* told; asked for */
 };
 
 struct mock;
@@ -115,6 +150,13 @@ void mock_fault(
 void mock_count(struct mock *mock, struct mock_counts *counts);
 /* What the initiator has done wrong; "" nothing. */
 const char *mock_complaint(struct mock *mock);
+/* The namespace, and how it is reached, are others from now on: ana_state, bytes, gone and uuid of
+ * *config. Nobody is told. */
+void mock_change(struct mock *mock, const struct mock_config *config);
+/* An asynchronous event, DW0, to every host that waits for one: those that ask for it now, or will;
+ * MOCK_BABBLE is the answer to a request that there is not. */
+enum { MOCK_BABBLE = 0xffff };
+void mock_event(struct mock *mock, uint32_t event);
 /* No byte leaves or is taken any more, and no connection is closed: as if a cable was pulled. */
 void mock_freeze(struct mock *mock, bool frozen);
 

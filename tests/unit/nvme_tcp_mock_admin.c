@@ -6,8 +6,7 @@
 #include "base/bits.h"
 #include "nvme_tcp_mock_peer.h"
 
-/* The data of a command that the initiator asks for. */
-static bool give(
+bool peer_give(
 	struct peer *peer, const struct nvme_command *command, const void *page, uint32_t bytes)
 {
 	struct piece piece = {
@@ -29,6 +28,7 @@ static bool connect_queue(struct peer *peer, const struct nvme_command *command,
 
 	peer->queue = le32_get(command->cdw10) >> 16;
 	pthread_mutex_lock(&mock->mutex);
+	peer->events.seen = mock->event_count;
 	mock->counts.connects++;
 	mock->counts.io_connections += !!peer->queue;
 	pthread_mutex_unlock(&mock->mutex);
@@ -45,8 +45,10 @@ static bool connect_queue(struct peer *peer, const struct nvme_command *command,
 	if (strcmp(connect->subsystem, MOCK_NQN) != 0 && !discovery)
 		return peer_answer(peer, id, FABRICS_CONNECT_PARAMETERS,
 			FABRICS_WRONG_IN_DATA | FABRICS_DATA_SUBSYSTEM, MOCK_FINE);
-	if (mock->config.refusal == MOCK_AUTHENTICATE)
-		result |= 1 << 17;
+	peer->auth.pending = mock->config.refusal == MOCK_AUTHENTICATE || mock->config.auth.secret;
+	if (peer->auth.pending)
+		result |= FABRICS_MUST_AUTHENTICATE;
+	snprintf(peer->auth.host, sizeof(peer->auth.host), "%s", connect->host);
 	peer->connected = true;
 	return peer_answer(peer, id, NVME_OK, result, MOCK_FINE);
 }
@@ -67,7 +69,8 @@ static uint64_t property(struct mock *mock, uint32_t place)
 	return status;
 }
 
-static bool fabrics(struct peer *peer, const struct nvme_command *command, const char *data)
+static bool fabrics(struct peer *peer, const struct nvme_command *command, const char *data,
+	uint32_t data_bytes)
 {
 	struct mock *mock = peer->mock;
 	uint16_t id = le16_get(command->id);
@@ -76,6 +79,9 @@ static bool fabrics(struct peer *peer, const struct nvme_command *command, const
 	switch (le32_get(command->nsid) & 0xff) {
 	case FABRICS_CONNECT:
 		return connect_queue(peer, command, data);
+	case FABRICS_AUTHENTICATION_SEND:
+	case FABRICS_AUTHENTICATION_RECEIVE:
+		return peer_authenticate(peer, command, data, data_bytes);
 	case FABRICS_PROPERTY_SET:
 		pthread_mutex_lock(&mock->mutex);
 		mock->cc = le32_get(command->cdw12);
@@ -110,6 +116,8 @@ static void identify_controller(const struct mock_config *config, void *page)
 	pad(controller->firmware, sizeof(controller->firmware), "1");
 	controller->mdts = (uint8_t)config->mdts;
 	controller->multipath = config->ana_state ? NVME_CMIC_ANA : 0;
+	controller->async_events = le32_of(NVME_EVENTS_NAMESPACE | NVME_EVENTS_ANA);
+	controller->event_limit = MOCK_EVENT_LIMIT - 1;
 	controller->capsule_commands = le16_of(128);
 	controller->keep_alive_100ms = le16_of(10);
 	controller->capsule_bytes16 = le32_of(4 + config->capsule_bytes / 16);
@@ -123,7 +131,9 @@ static void identify_namespace(const struct mock_config *config, void *page)
 {
 	struct nvme_identify_namespace *namespace = page;
 
-	namespace->blocks = le64_of((uint64_t)MOCK_BYTES >> config->lba_shift);
+	uint64_t bytes = config->bytes ? config->bytes : MOCK_BYTES;
+
+	namespace->blocks = le64_of(bytes >> config->lba_shift);
 	namespace->capacity = namespace->blocks;
 	namespace->lba_formats[0].data_shift = (uint8_t)config->lba_shift;
 	namespace->lba_formats[0].metadata_bytes = le16_of(config->metadata ? 8 : 0);
@@ -135,17 +145,20 @@ static void identify_namespace(const struct mock_config *config, void *page)
 
 static bool identify(struct peer *peer, const struct nvme_command *command)
 {
-	const struct mock_config *config = &peer->mock->config;
+	struct mock_config copy, *config = &copy;
 	uint8_t page[NVME_IDENTIFY_BYTES] = {0};
 	uint16_t id = le16_get(command->id);
 	uint32_t nsid = le32_get(command->nsid);
 
+	pthread_mutex_lock(&peer->mock->mutex);
+	copy = peer->mock->config;
+	pthread_mutex_unlock(&peer->mock->mutex);
 	switch (le32_get(command->cdw10) & 0xff) {
 	case NVME_IDENTIFY_CONTROLLER:
 		identify_controller(config, page);
 		break;
 	case NVME_IDENTIFY_NAMESPACE:
-		if (nsid != 1 && nsid < 100)
+		if ((nsid != 1 && nsid < 100) || config->gone)
 			return peer_answer(peer, id, NVME_INVALID_NAMESPACE, 0, MOCK_FINE);
 		if (nsid == 1)
 			identify_namespace(config, page);
@@ -164,7 +177,7 @@ static bool identify(struct peer *peer, const struct nvme_command *command)
 	default:
 		return peer_answer(peer, id, NVME_INVALID_FIELD, 0, MOCK_FINE);
 	}
-	return give(peer, command, page, sizeof(page));
+	return peer_give(peer, command, page, sizeof(page));
 }
 
 /* --- log pages ------------------------------------------------------------------------------- */
@@ -201,7 +214,9 @@ static void ana_log(struct peer *peer, char *log)
 	log += sizeof(*header);
 	memcpy(log, &group, sizeof(group));
 	group.id = le32_of(7);
+	pthread_mutex_lock(&peer->mock->mutex);
 	group.state = peer->mock->config.ana_state;
+	pthread_mutex_unlock(&peer->mock->mutex);
 	memcpy(log + sizeof(group) + 4, &group, sizeof(group));
 }
 
@@ -212,13 +227,14 @@ static bool log_page(struct peer *peer, const struct nvme_command *command)
 	uint32_t offset = le32_get(command->cdw12);
 
 	memset(log, 0, sizeof(log));
+	peer_page_read(peer, cdw10 & 0xff);
 	if ((cdw10 & 0xff) == NVME_LOG_DISCOVERY)
 		discovery_log(peer, log);
 	else if ((cdw10 & 0xff) == NVME_LOG_ANA)
 		ana_log(peer, log);
 	if (offset + bytes > sizeof(log))
 		return peer_answer(peer, le16_get(command->id), NVME_INVALID_FIELD, 0, MOCK_FINE);
-	return give(peer, command, log + offset, bytes);
+	return peer_give(peer, command, log + offset, bytes);
 }
 
 bool peer_admin(struct peer *peer, const struct nvme_command *command, uint32_t data_bytes)
@@ -232,14 +248,21 @@ bool peer_admin(struct peer *peer, const struct nvme_command *command, uint32_t 
 		return false;
 	if (command->flags != NVME_COMMAND_SGL)
 		peer_complain(peer, "PSDT");
+	if (peer->auth.pending &&
+		(command->opcode != NVME_FABRICS || (le32_get(command->nsid) & 0xff) < 5))
+		peer_complain(peer, "a command before authentication");
 	switch (command->opcode) {
 	case NVME_FABRICS:
-		return fabrics(peer, command, data);
+		return fabrics(peer, command, data, data_bytes);
 	case NVME_IDENTIFY:
 		return identify(peer, command);
 	case NVME_GET_LOG_PAGE:
 		return log_page(peer, command);
+	case NVME_ASYNC_EVENT:
+		return peer_ask_event(peer, command);
 	case NVME_SET_FEATURES:
+		if ((le32_get(command->cdw10) & 0xff) == NVME_FEATURE_ASYNC_EVENTS)
+			peer->events.wanted = le32_get(command->cdw11);
 		return peer_answer(peer, id, NVME_OK, (queues - 1) << 16 | (queues - 1), MOCK_FINE);
 	case NVME_KEEP_ALIVE:
 		pthread_mutex_lock(&mock->mutex);

@@ -356,7 +356,7 @@ bool peer_io(struct peer *peer, const struct nvme_command *command, uint32_t dat
 		pending->bytes > MOCK_BYTES - pending->offset ||
 		(rw && pending->bytes != ((le32_get(command->cdw12) & 0xffff) + 1)
 						 << mock->config.lba_shift) ||
-		!peer->connected || (le32_get(command->nsid) != 1)) {
+		!peer->connected || peer->auth.pending || (le32_get(command->nsid) != 1)) {
 		peer_complain(peer, "range or length of a command");
 		return false;
 	}

@@ -7,10 +7,11 @@
 #include <stdatomic.h>
 
 #include "base/random.h"
+#include "drivers/nvme_tcp/chap.h"
 #include "drivers/nvme_tcp/pdu.h"
 #include "nvme_tcp_mock.h"
 
-enum { MOCK_PEERS_MAX = 4096, MOCK_COMMANDS = 256 };
+enum { MOCK_PEERS_MAX = 4096, MOCK_COMMANDS = 256, MOCK_EVENTS_MAX = 64, MOCK_EVENT_LIMIT = 3 };
 
 /* A command that waits for its data, or for its answer to leave. */
 struct pending {
@@ -22,12 +23,35 @@ struct pending {
 	struct nvme_dsm_range range; /* of a discard */
 };
 
+/* The controller's side of the dialogue. */
+struct peer_auth {
+	uint8_t next; /* enum auth_id of what Authentication Receive answers */
+	uint16_t transaction;
+	uint32_t sequence; /* S1, later S2 */
+	struct chap_pair *pair;
+	uint8_t challenge[CHAP_HASH_BYTES_MAX], session_key[CHAP_HASH_BYTES_MAX];
+	bool mutual;
+	bool pending; /* no other command is in order */
+	char host[NVME_NQN_BYTES];
+};
+
+/* Of an admin connection. */
+struct peer_events {
+	unsigned waiting; /* asynchronous event requests */
+	uint16_t ids[MOCK_EVENT_LIMIT];
+	unsigned seen;	 /* of mock->events */
+	unsigned unread; /* log page of the last event; 0: it has been read */
+	uint32_t wanted; /* the feature */
+};
+
 struct peer {
 	struct mock *mock;
 	pthread_t thread;
 	int fd;
 	unsigned queue; /* 0: admin */
 	bool connected;
+	struct peer_auth auth;
+	struct peer_events events;
 	struct pdu_digests digests;
 	struct random random;
 	unsigned held, flying; /* answers held; commands that are not answered */
@@ -50,6 +74,8 @@ struct mock {
 	enum mock_fault fault;
 	bool fault_writes;
 	unsigned fault_after, fault_count;
+	uint32_t events[MOCK_EVENTS_MAX];
+	unsigned event_count;
 	struct mock_counts counts;
 	char complaint[64];
 };
@@ -65,6 +91,17 @@ union peer_pdu {
 bool peer_send(struct peer *peer, const void *bytes, size_t count);
 bool peer_receive(struct peer *peer, void *bytes, size_t count);
 bool peer_admin(struct peer *peer, const struct nvme_command *command, uint32_t data_bytes);
+/* Authentication Send and Receive; data: what was sent. */
+bool peer_authenticate(
+	struct peer *peer, const struct nvme_command *command, const char *data, uint32_t bytes);
+/* nvme_tcp_mock_events.c */
+bool peer_ask_event(struct peer *peer, const struct nvme_command *command);
+void peer_page_read(struct peer *peer, unsigned page);
+/* Tells what is to be told. */
+bool peer_tell_events(struct peer *peer);
+/* The data of a command that the initiator asks for, and the answer. */
+bool peer_give(
+	struct peer *peer, const struct nvme_command *command, const void *page, uint32_t bytes);
 bool peer_io(struct peer *peer, const struct nvme_command *command, uint32_t data_bytes);
 bool peer_take_data(struct peer *peer, const struct pdu_data *pdu, uint32_t data_bytes);
 /* One held answer leaves. */

@@ -9,6 +9,7 @@
 
 struct rig {
 	struct mock *mock;
+	int port_fd;   /* holds the target's port */
 	char *content; /* MOCK_BYTES, zeros at first */
 	struct nvme_tcp_target target;
 };
@@ -22,6 +23,8 @@ void rig_kill(void);
 void rig_revive(const struct mock_config *config);
 /* Nothing may have been wrong with what the initiator did. */
 void rig_stop(void);
+/* The same, whatever the initiator did: a target that talks nonsense hears some. */
+void rig_drop(void);
 
 /* The drive, with a queue on the reactor; and without. */
 void rig_open(void);

@@ -27,12 +27,13 @@ static void test_good(void **state)
 	assert_int_equal(target.nsid, 1);
 	assert_int_equal(target.hold_s, 30);
 	assert_int_equal(target.keep_alive_s, 5);
+	assert_int_equal(target.failback_s, 10);
 	assert_false(target.header_digest || target.data_digest || target.write_back);
 	assert_string_equal(target.host_nqn, "");
 
 	good("nvme+tcp://10.0.0.1:4421/"
 	     "nqn.a:b?nsid=7&hdgst=1&ddgst=1&path=10.0.1.1&path=[fe80::1]:9"
-	     "&hold=3&keep-alive=2&hostnqn=nqn.h&writeback=1&block=512");
+	     "&hold=3&keep-alive=2&failback=0&hostnqn=nqn.h&writeback=1&block=512");
 	assert_int_equal(target.paths, 3);
 	assert_int_equal(target.path[0].port, 4421);
 	assert_string_equal(target.path[1].host, "10.0.1.1");
@@ -43,8 +44,13 @@ static void test_good(void **state)
 	assert_true(target.header_digest && target.data_digest && target.write_back);
 	assert_int_equal(target.hold_s, 3);
 	assert_int_equal(target.keep_alive_s, 2);
+	assert_int_equal(target.failback_s, 0);
 	assert_string_equal(target.host_nqn, "nqn.h");
 	assert_int_equal(target.block_bytes, 512);
+	assert_string_equal(target.secret_file, "");
+	good("nvme+tcp://host/nqn.a?dhchap-secret=/etc/braid/a b&dhchap-controller-secret=/c");
+	assert_string_equal(target.secret_file, "/etc/braid/a b");
+	assert_string_equal(target.controller_secret_file, "/c");
 	good("nvme+tcp://[::1]/nqn.a?");
 	assert_string_equal(target.path[0].host, "::1");
 }
@@ -79,11 +85,16 @@ static void test_wrong(void **state)
 		{"nvme+tcp://host/nqn.a?ddgst=yes", "option ddgst"},
 		{"nvme+tcp://host/nqn.a?hold=9999", "option hold"},
 		{"nvme+tcp://host/nqn.a?keep-alive=0", "option keep-alive"},
+		{"nvme+tcp://host/nqn.a?failback=86401", "option failback"},
 		{"nvme+tcp://host/nqn.a?block=1024", "512 or 4096"},
 		{"nvme+tcp://host/nqn.a?hostnqn=x", "option hostnqn"},
 		{"nvme+tcp://host/nqn.a?path=", "option path: there is no host"},
 		{"nvme+tcp://host/nqn.a?path=a&path=b&path=c&path=d", "at most 4 paths"},
 		{"nvme+tcp://host/nqn.a?colour=red", "no option 'colour'"},
+		{"nvme+tcp://host/nqn.a?dhchap-secret=DHHC-1:00:x:",
+			"write the secret into a file"},
+		{"nvme+tcp://host/nqn.a?dhchap-secret=secret", "must begin with a /"},
+		{"nvme+tcp://host/nqn.a?dhchap-controller-secret=/c", "without dhchap-secret"},
 	};
 	char url[3000] = "nvme+tcp://host/nqn.";
 	struct fail fail;
@@ -99,6 +110,9 @@ static void test_wrong(void **state)
 	memset(url + strlen(url), 'a', 2500);
 	assert_int_equal(nvme_tcp_parse(&target, url, &fail), -EINVAL);
 	assert_non_null(strstr(fail.text, "longer than"));
+	snprintf(url, sizeof(url), "nvme+tcp://host/nqn.a?dhchap-secret=/%0600d", 0);
+	assert_int_equal(nvme_tcp_parse(&target, url, &fail), -EINVAL);
+	assert_non_null(strstr(fail.text, "longer than 511"));
 	memset(url + 11, 'h', 400);
 	memcpy(url + 400, "/nqn.a", 7);
 	assert_int_equal(nvme_tcp_parse(&target, url, &fail), -EINVAL);

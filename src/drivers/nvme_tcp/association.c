@@ -10,6 +10,10 @@
  *	  |                                                        | hold_s
  *	  +----------------------------------------------------- AWAY: ios fail, still trying
  *
+ * A move to a better path (paths.c) is the same, but for the counting. When the target itself says
+ * that the namespace has gone, shrunk, or become another one, there is no hold: every path is asked
+ * once, and then the drive is AWAY.
+ *
  * What may be sent again, and when. Reads and writes of blocks can be repeated. But a write of
  * unknown outcome that the old controller carries out late, after the same blocks have been written
  * again over the new association, would bring old data back. So as long as such writes are in
@@ -30,6 +34,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,9 +81,13 @@ static void set_state(struct nvme_tcp *drive, enum nvme_tcp_state state, const c
 
 	drive->status.state = state;
 	drive->status.path = drive->path;
+	drive->status.optimized = drive->now.optimized;
+	snprintf(
+		drive->status.peer, sizeof(drive->status.peer), "%s", drive->controller.admin.peer);
 	if (state == NVME_TCP_LIVE)
 		drive->status.queues = drive->controller.queues;
-	if (reason)
+	/* Why it has been lost meanwhile stays. */
+	if (reason && !(state == NVME_TCP_LIVE && drive->lost))
 		snprintf(drive->status.reason, sizeof(drive->status.reason), "%s", reason);
 }
 
@@ -239,21 +248,27 @@ static bool is_away(struct nvme_tcp *drive)
 	return drive->status.state == NVME_TCP_AWAY;
 }
 
+/* From now on ios fail. */
+static void end_hold(struct nvme_tcp *drive)
+{
+	uint64_t away_ms = connection_clock_ms() - drive->lost_at_ms;
+
+	if (!is_away(drive)) {
+		set_state(drive, NVME_TCP_AWAY, NULL);
+		log_error("event=nvme_tcp.away drive=\"%s\" seconds=%llu why=\"%s\" effect=\"its "
+			  "requests fail\"",
+			drive->dev.name, (unsigned long long)away_ms / 1000, drive->status.reason);
+	}
+	give_up_queues(drive);
+}
+
 /* Ends the hold when it is time, and lets late queues know. */
 static void watch_hold(struct nvme_tcp *drive)
 {
 	uint64_t away_ms = connection_clock_ms() - drive->lost_at_ms;
 
-	if (is_away(drive)) {
-		give_up_queues(drive);
-		return;
-	}
-	if (away_ms < drive->target.hold_s * (uint64_t)1000)
-		return;
-	set_state(drive, NVME_TCP_AWAY, NULL);
-	log_error("event=nvme_tcp.away drive=\"%s\" seconds=%llu effect=\"its requests fail\"",
-		drive->dev.name, (unsigned long long)away_ms / 1000);
-	give_up_queues(drive);
+	if (is_away(drive) || away_ms >= drive->target.hold_s * (uint64_t)1000)
+		end_hold(drive);
 }
 
 /* Waits so long, or until it is time to stop; keeps an eye on the hold. */
@@ -311,10 +326,10 @@ static void fence(struct nvme_tcp *drive, int *fds, unsigned count, uint64_t lim
 /* Ends the old association. The drive is RECONNECTING already. */
 static void bury(struct nvme_tcp *drive)
 {
-	bool reset = !tcp_controller_disable(&drive->controller, NULL);
 	int fds[REACTORS_MAX];
 	unsigned count = 0;
 	struct tcp_queue *queue;
+	bool reset;
 
 	for (unsigned i = 0; (queue = queue_at(drive, i)); i++) {
 		struct queue_call call = {.queue = queue};
@@ -326,6 +341,7 @@ static void bury(struct nvme_tcp *drive)
 		else if (call.fd >= 0)
 			close(call.fd);
 	}
+	reset = !tcp_controller_disable(&drive->controller, NULL);
 	tcp_controller_close(&drive->controller);
 	fence(drive, fds, count,
 		(reset ? 0 : drive->target.keep_alive_s * (uint64_t)2000) + FENCE_EXTRA_MS);
@@ -335,28 +351,25 @@ static void bury(struct nvme_tcp *drive)
 
 /* --- reconnecting ---------------------------------------------------------------------------- */
 
-/* Whether what has answered is what ios are meant for. */
-static int compare(const struct nvme_tcp *drive, struct fail *fail)
+static void set_live(struct nvme_tcp *drive)
 {
 	const struct facts *was = &drive->facts, *is = &drive->now;
-	const char *peer = drive->controller.admin.peer;
+	char note[FAIL_TEXT_BYTES] = "";
 
-	if (strcmp(was->identity, is->identity) != 0)
-		return fail_set(fail, EMEDIUMTYPE,
-			"%s now answers with another namespace, %s instead of %s", peer,
-			is->identity, was->identity);
-	if (was->lbas != is->lbas || was->lba_shift != is->lba_shift)
-		return fail_set(fail, EMEDIUMTYPE,
-			"the namespace at %s has another size or format than before: detach and "
-			"attach it again",
-			peer);
-	if (is->volatile_cache && !was->volatile_cache)
-		return fail_set(fail, EMEDIUMTYPE,
-			"the namespace at %s has a volatile cache, which it had not", peer);
-	return 0;
+	if (is->lbas > was->lbas)
+		snprintf(note, sizeof(note),
+			"the namespace has grown from %llu to %llu bytes: detach and attach it "
+			"again to use them",
+			(unsigned long long)was->lbas << was->lba_shift,
+			(unsigned long long)is->lbas << is->lba_shift);
+	set_state(drive, NVME_TCP_LIVE, note);
+	if (note[0] && is->lbas != drive->lbas_noted)
+		log_warning("event=nvme_tcp.grown drive=\"%s\" what=\"%s\"", drive->dev.name, note);
+	drive->lbas_noted = is->lbas;
 }
 
-static int try_path(struct nvme_tcp *drive, struct fail *fail)
+/* choosy: -EAGAIN when the path is not optimized. */
+static int try_path(struct nvme_tcp *drive, bool choosy, struct fail *fail)
 {
 	const struct nvme_tcp_target *target = &drive->target;
 	struct tcp_controller *controller = &drive->controller;
@@ -369,14 +382,19 @@ static int try_path(struct nvme_tcp *drive, struct fail *fail)
 	if (!error)
 		error = tcp_controller_examine(controller, &drive->now, fail);
 	if (!error)
-		error = compare(drive, fail);
+		error = facts_compare(&drive->facts, &drive->now, controller->admin.peer, fail);
+	if (!error && choosy && !drive->now.optimized)
+		error = fail_set(fail, EAGAIN, "%s is not optimized", controller->admin.peer);
+	if (!error)
+		error = tcp_controller_await_events(controller, fail);
 	if (!error) {
 		LOCK_SCOPE(&drive->mutex);
 
 		drive->lost = false; /* what breaks from here on is new */
 	}
 	if (!error) {
-		set_state(drive, NVME_TCP_LIVE, "");
+		drive->gone = false;
+		set_live(drive);
 		error = connect_queues(drive, fail);
 		if (error)
 			bury(drive);
@@ -386,22 +404,44 @@ static int try_path(struct nvme_tcp *drive, struct fail *fail)
 	return error;
 }
 
-/* Tries one path after the other until one leads there, or it is time to stop. */
+/* Tries one path after the other, from the one that is due: 0 when one leads there; -EAGAIN when
+ * only some that are not optimized do. */
+static int try_paths(struct nvme_tcp *drive, bool choosy)
+{
+	bool away = is_away(drive);
+	struct fail fail;
+	int result = -EHOSTUNREACH;
+
+	for (unsigned i = 0; i < drive->target.paths && !is_stopped(drive); i++) {
+		int error = try_path(drive, choosy, &fail);
+
+		if (!error)
+			return 0;
+		if (error == -EAGAIN)
+			result = error;
+		else
+			set_state(drive, away ? NVME_TCP_AWAY : NVME_TCP_RECONNECTING, fail.text);
+		drive->path = (drive->path + 1) % drive->target.paths;
+		watch_hold(drive);
+		away = is_away(drive);
+	}
+	return result;
+}
+
+/* Until a path leads there, or it is time to stop. */
 static void reconnect(struct nvme_tcp *drive)
 {
 	uint64_t backoff_ms = BACKOFF_MIN_MS;
-	struct fail fail;
-	bool away = false;
 
 	while (!is_stopped(drive)) {
-		for (unsigned i = 0; i < drive->target.paths && !is_stopped(drive); i++) {
-			away = is_away(drive);
-			if (!try_path(drive, &fail))
-				goto restored;
-			set_state(drive, away ? NVME_TCP_AWAY : NVME_TCP_RECONNECTING, fail.text);
-			drive->path = (drive->path + 1) % drive->target.paths;
-			watch_hold(drive);
-		}
+		int error = try_paths(drive, drive->target.paths > 1);
+
+		if (error == -EAGAIN)
+			error = try_paths(drive, false);
+		if (!error)
+			goto restored;
+		if (drive->gone)
+			end_hold(drive);
 		pause_ms(drive, backoff_ms);
 		backoff_ms = MIN(2 * backoff_ms, (uint64_t)BACKOFF_MAX_MS);
 	}
@@ -429,23 +469,92 @@ static void keep_alive(struct nvme_tcp *drive)
 		report(drive, &fail);
 }
 
-/* Serves until the association breaks or it is time to stop. */
-static void serve(struct nvme_tcp *drive)
+/* Whether the controller still leads to what we are there for. Its word is enough for the drive to
+ * go. */
+static int examine_again(struct nvme_tcp *drive, struct fail *fail)
 {
-	uint64_t period_ms = drive->target.keep_alive_s * 1000 / 2, news;
+	struct tcp_controller *controller = &drive->controller;
+	struct facts now;
+	int error = tcp_controller_examine(controller, &now, fail);
+
+	if (!error)
+		error = facts_compare(&drive->facts, &now, controller->admin.peer, fail);
+	drive->gone = error == -ENOENT || error == -ENOTSUP || error == -EMEDIUMTYPE;
+	if (error)
+		return error;
+	if (now.optimized != drive->now.optimized)
+		log_info("event=nvme_tcp.path drive=\"%s\" path=%s optimized=%d", drive->dev.name,
+			controller->admin.peer, now.optimized);
+	drive->now = now;
+	set_live(drive);
+	return 0;
+}
+
+static void take_news(struct nvme_tcp *drive)
+{
+	struct tcp_news news;
+	struct fail fail;
+	int error = tcp_controller_take_news(&drive->controller, &news, &fail);
+
+	if (!error && news.broken)
+		error = fail_set(&fail, EIO, "%s says that its controller has failed",
+			drive->controller.admin.peer);
+	if (!error && (news.namespaces || news.paths))
+		atomic_store(&drive->doubted, true);
+	if (error && error != -ECANCELED)
+		report(drive, &fail);
+}
+
+static void clear_doubt(struct nvme_tcp *drive)
+{
+	struct fail fail;
+	int error;
+
+	atomic_store(&drive->doubted, false); /* before we look: one that comes now is a new one */
+	error = examine_again(drive, &fail);
+	if (error && error != -ECANCELED)
+		report(drive, &fail);
+}
+
+static void await_news(struct nvme_tcp *drive, uint64_t until_ms)
+{
+	struct pollfd fds[] = {{.fd = drive->wake_fd, .events = POLLIN},
+		{.fd = drive->stop_fd, .events = POLLIN},
+		{.fd = drive->controller.admin.fd, .events = POLLIN}};
+	uint64_t now_ms = connection_clock_ms(), news;
+
+	if (until_ms <= now_ms)
+		return;
+	poll(fds, ARRAY_SIZE(fds), (int)MIN(until_ms - now_ms, (uint64_t)INT_MAX));
+	if (fds[0].revents && read(drive->wake_fd, &news, sizeof(news)) < 0)
+		assert(errno == EAGAIN || errno == EINTR);
+	/* An event, or an end. */
+	if (fds[2].revents)
+		take_news(drive);
+}
+
+/* Serves until the association breaks or it is time to stop, -1, or to move to the path that it
+ * returns. */
+static int serve(struct nvme_tcp *drive)
+{
+	uint64_t period_ms = drive->target.keep_alive_s * 1000 / 2;
 	uint64_t due_ms = connection_clock_ms() + period_ms;
 	struct fail fail;
 
 	while (!is_stopped(drive) && !is_lost(drive)) {
-		struct pollfd fds[] = {{.fd = drive->wake_fd, .events = POLLIN},
-			{.fd = drive->stop_fd, .events = POLLIN},
-			{.fd = drive->controller.admin.fd, .events = POLLIN}};
-		uint64_t now_ms = connection_clock_ms();
-		int error;
+		int error, better;
 
-		if (now_ms >= due_ms) {
+		if (connection_clock_ms() >= due_ms) {
 			keep_alive(drive);
-			due_ms = now_ms + period_ms;
+			due_ms = connection_clock_ms() + period_ms;
+			continue;
+		}
+		if (tcp_controller_has_news(&drive->controller)) {
+			take_news(drive);
+			continue;
+		}
+		if (atomic_load(&drive->doubted)) {
+			clear_doubt(drive);
 			continue;
 		}
 		sweep_queues(drive);
@@ -454,13 +563,30 @@ static void serve(struct nvme_tcp *drive)
 			report(drive, &fail);
 		if (error)
 			continue;
-		poll(fds, ARRAY_SIZE(fds), (int)(due_ms - now_ms));
-		if (fds[0].revents && read(drive->wake_fd, &news, sizeof(news)) < 0)
-			assert(errno == EAGAIN || errno == EINTR);
-		/* Nothing is in flight there: what comes now is an end. */
-		if (fds[2].revents)
-			nvme_tcp_report_loss(drive, "the target hung up");
+		better = paths_better(drive);
+		if (better >= 0)
+			return better;
+		await_news(drive, MIN(due_ms, paths_due_ms(drive)));
 	}
+	return -1;
+}
+
+/* Leaves a path that works for a better one. */
+static void move(struct nvme_tcp *drive, unsigned path)
+{
+	set_state(drive, NVME_TCP_RECONNECTING, "a better path is there again");
+	{
+		LOCK_SCOPE(&drive->mutex);
+
+		drive->status.moves++;
+	}
+	log_info("event=nvme_tcp.move drive=\"%s\" from=%s to=%s:%u", drive->dev.name,
+		drive->controller.admin.peer, drive->target.path[path].host,
+		drive->target.path[path].port);
+	drive->lost_at_ms = connection_clock_ms();
+	paths_moved(drive);
+	bury(drive);
+	drive->path = path;
 }
 
 static void mourn(struct nvme_tcp *drive)
@@ -476,6 +602,7 @@ static void mourn(struct nvme_tcp *drive)
 			drive->target.hold_s);
 	}
 	drive->lost_at_ms = connection_clock_ms();
+	paths_lost(drive);
 	bury(drive);
 }
 
@@ -486,10 +613,15 @@ void *association_keep(void *argument)
 
 	while (true) {
 		uint64_t since_ms = connection_clock_ms();
+		int better = serve(drive);
 
-		serve(drive);
 		if (is_stopped(drive))
 			break;
+		if (better >= 0) {
+			move(drive, (unsigned)better);
+			reconnect(drive);
+			continue;
+		}
 		flaps = connection_clock_ms() - since_ms >= STEADY_MS ? 0 : flaps + 1;
 		mourn(drive);
 		if (flaps > FLAPS_FREE)
@@ -497,9 +629,8 @@ void *association_keep(void *argument)
 		/* The next path first; the same one when it is the only one. */
 		drive->path = (drive->path + 1) % drive->target.paths;
 		reconnect(drive);
-		if (is_stopped(drive))
-			break;
 	}
+	paths_end(drive);
 	drive->controller.admin.cancel_fd = -1;
 	if (drive->controller.admin.fd >= 0)
 		tcp_controller_disable(&drive->controller, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "drivers/nvme_tcp/connection.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -278,6 +279,9 @@ static int send_command(
 	return error;
 }
 
+/* Ids of asynchronous event requests; others are below. */
+enum { EVENT_ID = 0x8000 };
+
 /* An answer that is being read. */
 struct answer {
 	struct connection *connection;
@@ -342,7 +346,24 @@ static int receive_data(
 	return error;
 }
 
-/* Reads PDUs up to the completion. */
+/* True when the completion is one of an asynchronous event request: it is taken. One that was
+ * refused is not asked for again. */
+static bool take_event(struct connection *connection, const struct nvme_completion *completion)
+{
+	unsigned id = le16_get(completion->id), bit = id - EVENT_ID;
+
+	if (id < EVENT_ID || bit >= CONNECTION_EVENTS_MAX ||
+		!(connection->events_asked & 1u << bit))
+		return false;
+	if (nvme_status_of(completion))
+		return true;
+	assert(connection->event_count < CONNECTION_EVENTS_MAX);
+	connection->events_asked &= ~(1u << bit);
+	connection->events[connection->event_count++] = le32_get(completion->dw0);
+	return true;
+}
+
+/* Reads PDUs up to the completion; without an exchange, up to an event. */
 static int receive_answer(struct answer *answer)
 {
 	struct exchange *exchange = answer->exchange;
@@ -362,6 +383,14 @@ static int receive_answer(struct answer *answer)
 			return error;
 		if (pdu.header.type == PDU_C2H_TERMINATE)
 			return wrong(answer, pdu_terminate_text(le16_get(pdu.terminate.status)));
+		if (pdu.header.type == PDU_RESPONSE &&
+			take_event(answer->connection, &pdu.response.completion)) {
+			if (!exchange)
+				return 0;
+			continue;
+		}
+		if (!exchange)
+			return wrong(answer, "it answers what was not asked");
 		if (pdu.header.type == PDU_R2T)
 			return wrong(answer, "it asks for data that came in the capsule");
 		if (pdu.header.type == PDU_C2H_DATA) {
@@ -377,7 +406,8 @@ static int receive_answer(struct answer *answer)
 			return wrong(answer, "a completion for a command that was not sent");
 		done = true;
 	}
-	if (!nvme_status_of(&exchange->completion) && answer->have != exchange->in_bytes)
+	if (!nvme_status_of(&exchange->completion) && answer->have != exchange->in_bytes &&
+		!exchange->in_may_be_short)
 		return wrong(answer, "a success without all of the data");
 	return 0;
 }
@@ -389,10 +419,44 @@ int connection_exchange(struct connection *connection, struct exchange *exchange
 		.deadline_ms = connection_clock_ms() + connection->patience_ms};
 	int error;
 
-	exchange->command.id = le16_of(++connection->next_id);
+	connection->next_id = (uint16_t)(connection->next_id % (EVENT_ID - 1) + 1);
+	exchange->command.id = le16_of(connection->next_id);
 	error = send_command(connection, exchange, answer.deadline_ms);
 	if (!error)
 		error = receive_answer(&answer);
+	if (error == -EPROTO)
+		return protocol(connection, answer.why, fail);
+	return error ? explain(connection, error, fail) : 0;
+}
+
+int connection_ask_events(struct connection *connection, unsigned limit, struct fail *fail)
+{
+	uint64_t deadline_ms = connection_clock_ms() + connection->patience_ms;
+	unsigned busy = (unsigned)__builtin_popcount(connection->events_asked);
+
+	limit = MIN(limit, (unsigned)CONNECTION_EVENTS_MAX);
+	for (unsigned i = 0; i < limit && busy + connection->event_count < limit; i++) {
+		struct exchange exchange = {.command = {.opcode = NVME_ASYNC_EVENT,
+						    .id = le16_of((uint16_t)(EVENT_ID + i))}};
+		int error;
+
+		if (connection->events_asked & 1u << i)
+			continue;
+		error = send_command(connection, &exchange, deadline_ms);
+		if (error)
+			return explain(connection, error, fail);
+		connection->events_asked |= 1u << i;
+		busy++;
+	}
+	return 0;
+}
+
+int connection_hear(struct connection *connection, struct fail *fail)
+{
+	struct answer answer = {.connection = connection,
+		.deadline_ms = connection_clock_ms() + connection->patience_ms};
+	int error = receive_answer(&answer);
+
 	if (error == -EPROTO)
 		return protocol(connection, answer.why, fail);
 	return error ? explain(connection, error, fail) : 0;

@@ -10,7 +10,11 @@
 #include "drivers/drivers.h"
 #include "drivers/nvme_tcp/pdu.h"
 
-enum { CONNECTION_PEER_BYTES = 280, CONNECTION_PATIENCE_MS = 3000 };
+enum {
+	CONNECTION_PEER_BYTES = 280,
+	CONNECTION_PATIENCE_MS = 3000,
+	CONNECTION_EVENTS_MAX = 4, /* asynchronous event requests that wait at the controller */
+};
 
 struct connection {
 	int fd;	       /* non-blocking; -1: none */
@@ -21,6 +25,10 @@ struct connection {
 	uint32_t align_bytes;	/* of data that we send */
 	uint32_t h2c_bytes_max; /* of data in one H2CData */
 	uint16_t next_id;
+	/* Of the admin queue: requests and events are never more than CONNECTION_EVENTS_MAX. */
+	unsigned events_asked;			/* requests at the controller: a bit for each */
+	unsigned event_count;			/* that have come, */
+	uint32_t events[CONNECTION_EVENTS_MAX]; /* their DW0 */
 };
 
 struct exchange {
@@ -29,6 +37,7 @@ struct exchange {
 	uint32_t out_bytes;
 	void *in; /* all or nothing of it is filled by a command that succeeds */
 	uint32_t in_bytes;
+	bool in_may_be_short; /* what was not filled is as it was */
 	struct nvme_completion completion;
 };
 
@@ -42,6 +51,12 @@ void connection_close(struct connection *connection);
  * connection is of no more use. */
 int connection_exchange(
 	struct connection *connection, struct exchange *exchange, struct fail *fail);
+
+/* Lets up to `limit` asynchronous event requests wait at the controller. They are answered, into
+ * `events`, during any later exchange, or, when the socket is readable outside of one, by
+ * connection_hear(). 0, or the connection is of no more use, as of the next. */
+int connection_ask_events(struct connection *connection, unsigned limit, struct fail *fail);
+int connection_hear(struct connection *connection, struct fail *fail);
 
 /* Milliseconds of CLOCK_MONOTONIC. */
 uint64_t connection_clock_ms(void);

@@ -12,9 +12,8 @@
 
 enum { READY_POLL_MS = 20, READY_MIN_MS = 500, READY_MAX_MS = 15000, DISABLE_MAX_MS = 1000 };
 
-/* Carries out one command; a status other than 0 is -EIO. */
-static int carry_out(struct tcp_controller *controller, struct exchange *exchange, const char *what,
-	struct fail *fail)
+int tcp_controller_execute(struct tcp_controller *controller, struct exchange *exchange,
+	const char *what, struct fail *fail)
 {
 	int error = connection_exchange(&controller->admin, exchange, fail);
 	unsigned status = nvme_status_of(&exchange->completion);
@@ -40,7 +39,7 @@ static int property_set(struct tcp_controller *controller, enum nvme_register pl
 
 	exchange.command.cdw11 = le32_of(place);
 	exchange.command.cdw12 = le32_of(value);
-	return carry_out(controller, &exchange, "to set a property", fail);
+	return tcp_controller_execute(controller, &exchange, "to set a property", fail);
 }
 
 static int property_get(struct tcp_controller *controller, enum nvme_register place,
@@ -52,7 +51,7 @@ static int property_get(struct tcp_controller *controller, enum nvme_register pl
 
 	exchange.command.cdw10 = le32_of(wide);
 	exchange.command.cdw11 = le32_of(place);
-	error = carry_out(controller, &exchange, "to tell a property", fail);
+	error = tcp_controller_execute(controller, &exchange, "to tell a property", fail);
 	*value = le32_get(exchange.completion.dw0);
 	if (wide)
 		*value |= (uint64_t)le32_get(exchange.completion.dw1) << 32;
@@ -72,11 +71,6 @@ static int explain_connect(const struct tcp_controller *controller,
 		return fail_set(fail, EACCES,
 			"%s does not let this host use %s: allow %s on the target", peer, nqn,
 			controller->host_nqn);
-	if (status == FABRICS_AUTHENTICATION_REQUIRED)
-		return fail_set(fail, EACCES,
-			"%s demands authentication (DH-HMAC-CHAP) for %s, which braid cannot do: "
-			"switch it off for this host on the target",
-			peer, nqn);
 	if (status == FABRICS_CONNECT_PARAMETERS &&
 		where == (FABRICS_WRONG_IN_DATA | FABRICS_DATA_HOST))
 		return fail_set(fail, EACCES, "%s does not accept the host name %s", peer,
@@ -90,6 +84,26 @@ static int explain_connect(const struct tcp_controller *controller,
 		return fail_set(
 			fail, EBUSY, "%s has no more room for a host or a queue on %s", peer, nqn);
 	return fail_set(fail, EIO, "%s refuses to connect %s (status %03x)", peer, nqn, status);
+}
+
+/* Does what Connect's answer demands. */
+static int authenticate(struct tcp_controller *controller, struct connection *connection,
+	uint32_t demands, struct fail *fail)
+{
+	if (demands & FABRICS_MUST_SECURE_CHANNEL)
+		return fail_set(fail, EACCES,
+			"%s demands a secure channel for %s, which braid cannot do: switch it off "
+			"for this host on the target",
+			connection->peer, controller->nqn);
+	if (demands & FABRICS_MUST_AUTHENTICATE)
+		return tcp_controller_authenticate(controller, connection, fail);
+	/* Somebody in its place would not ask either. */
+	if (controller->controller_secret.bytes)
+		return fail_set(fail, EACCES,
+			"%s does not authenticate itself for %s, although there is a secret for "
+			"it: set one for this host on the target",
+			connection->peer, controller->nqn);
+	return 0;
 }
 
 /* Connects queue `id` on connection; 0 is the admin queue. */
@@ -115,15 +129,9 @@ static int fabrics_connect(struct tcp_controller *controller, struct connection 
 		return error;
 	if (nvme_status_of(&exchange.completion))
 		return explain_connect(controller, connection, &exchange.completion, fail);
-	/* AUTHREQ, base 6.3: what must come before the first other command. */
-	if (le32_get(exchange.completion.dw0) >> 16)
-		return fail_set(fail, EACCES,
-			"%s demands authentication (DH-HMAC-CHAP) or a secure channel for %s, "
-			"which braid cannot do: switch it off for this host on the target",
-			connection->peer, controller->nqn);
 	if (!id)
 		controller->id = (uint16_t)le32_get(exchange.completion.dw0);
-	return 0;
+	return authenticate(controller, connection, le32_get(exchange.completion.dw0), fail);
 }
 
 /* --- bring-up -------------------------------------------------------------------------------- */
@@ -172,6 +180,20 @@ static int enable(struct tcp_controller *controller, struct fail *fail)
 		     : await_ready(controller, true, MAX(limit_ms, (unsigned)READY_MIN_MS), fail);
 }
 
+/* Anew for each association: the files may have been changed together with the target. */
+static int read_secrets(struct tcp_controller *controller, struct fail *fail)
+{
+	const struct nvme_tcp_target *target = controller->target;
+	int error = 0;
+
+	if (target->secret_file[0])
+		error = chap_secret_read(&controller->secret, target->secret_file, fail);
+	if (!error && target->controller_secret_file[0])
+		error = chap_secret_read(
+			&controller->controller_secret, target->controller_secret_file, fail);
+	return error;
+}
+
 int tcp_controller_open(struct tcp_controller *controller, const struct nvme_tcp_target *target,
 	const struct nvme_tcp_path *path, const char *nqn, int cancel_fd, struct fail *fail)
 {
@@ -186,10 +208,12 @@ int tcp_controller_open(struct tcp_controller *controller, const struct nvme_tcp
 		.admin = {.cancel_fd = cancel_fd, .patience_ms = CONNECTION_PATIENCE_MS},
 	};
 	host_identity(target, controller->host_nqn, controller->host_id);
-	error = connection_open(&controller->admin, path, digests, fail);
-	if (error)
-		return error;
-	error = fabrics_connect(controller, &controller->admin, 0, fail);
+	controller->admin.fd = -1;
+	error = read_secrets(controller, fail);
+	if (!error)
+		error = connection_open(&controller->admin, path, digests, fail);
+	if (!error)
+		error = fabrics_connect(controller, &controller->admin, 0, fail);
 	if (!error)
 		error = enable(controller, fail);
 	if (error)
@@ -205,7 +229,7 @@ int tcp_controller_ask_queues(struct tcp_controller *controller, struct fail *fa
 
 	exchange.command.cdw10 = le32_of(NVME_FEATURE_QUEUES);
 	exchange.command.cdw11 = le32_of(wanted << 16 | wanted);
-	error = carry_out(controller, &exchange, "any I/O queue", fail);
+	error = tcp_controller_execute(controller, &exchange, "any I/O queue", fail);
 	granted = le32_get(exchange.completion.dw0);
 	controller->queues = MIN(MIN(granted & 0xffff, granted >> 16), wanted) + 1;
 	return error;
@@ -230,7 +254,7 @@ int tcp_controller_keep_alive(struct tcp_controller *controller, struct fail *fa
 {
 	struct exchange exchange = {.command = {.opcode = NVME_KEEP_ALIVE}};
 
-	return carry_out(controller, &exchange, "to be kept alive", fail);
+	return tcp_controller_execute(controller, &exchange, "to be kept alive", fail);
 }
 
 int tcp_controller_disable(struct tcp_controller *controller, struct fail *fail)
@@ -245,6 +269,8 @@ int tcp_controller_disable(struct tcp_controller *controller, struct fail *fail)
 void tcp_controller_close(struct tcp_controller *controller)
 {
 	connection_close(&controller->admin);
+	chap_wipe(&controller->secret, sizeof(controller->secret));
+	chap_wipe(&controller->controller_secret, sizeof(controller->controller_secret));
 }
 
 /* --- questions ------------------------------------------------------------------------------- */
@@ -260,7 +286,7 @@ int tcp_controller_identify(struct tcp_controller *controller, enum nvme_identif
 	int error;
 
 	exchange.command.cdw10 = le32_of(what);
-	error = carry_out(controller, &exchange, "to identify itself", fail);
+	error = tcp_controller_execute(controller, &exchange, "to identify itself", fail);
 	if (status)
 		*status = error ? nvme_status_code(nvme_status_of(&exchange.completion)) : 0;
 	return error;
@@ -276,9 +302,10 @@ int tcp_controller_log(struct tcp_controller *controller, const struct log_piece
 		.in_bytes = piece->bytes,
 	};
 
-	exchange.command.cdw10 = le32_of(piece->page | (dwords & 0xffff) << 16);
+	exchange.command.cdw10 =
+		le32_of(piece->page | (uint32_t)piece->specific << 8 | (dwords & 0xffff) << 16);
 	exchange.command.cdw11 = le32_of(dwords >> 16);
 	exchange.command.cdw12 = le32_of((uint32_t)piece->offset);
 	exchange.command.cdw13 = le32_of((uint32_t)(piece->offset >> 32));
-	return carry_out(controller, &exchange, "a log page", fail);
+	return tcp_controller_execute(controller, &exchange, "a log page", fail);
 }

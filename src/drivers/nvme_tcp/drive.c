@@ -48,6 +48,12 @@ void nvme_tcp_report_loss(struct nvme_tcp *drive, const char *why)
 	nvme_tcp_wake(drive);
 }
 
+void nvme_tcp_report_doubt(struct nvme_tcp *drive)
+{
+	if (!atomic_exchange(&drive->doubted, true))
+		nvme_tcp_wake(drive);
+}
+
 struct blockdev *nvme_tcp_blockdev(struct nvme_tcp *drive)
 {
 	return &drive->dev;
@@ -149,26 +155,49 @@ static const struct blockdev_ops nvme_tcp_ops = {
 
 /* --- creation -------------------------------------------------------------------------------- */
 
-/* Connects over the first path that leads there; the sentence is about the preferred one. */
-static int connect_first(struct nvme_tcp *drive, struct fail *fail)
+static int connect_path(struct nvme_tcp *drive, unsigned path, bool choosy, struct fail *fail)
 {
 	const struct nvme_tcp_target *target = &drive->target;
-	int error = 0, first = 0;
+	struct tcp_controller *controller = &drive->controller;
+	int error =
+		tcp_controller_open(controller, target, &target->path[path], target->nqn, -1, fail);
 
-	for (unsigned i = 0; i < target->paths; i++) {
-		struct fail other, *where = i ? &other : fail;
+	if (!error)
+		error = tcp_controller_ask_queues(controller, fail);
+	if (!error)
+		error = tcp_controller_examine(controller, &drive->facts, fail);
+	if (!error && choosy && !drive->facts.optimized)
+		error = -EAGAIN;
+	if (!error)
+		error = tcp_controller_await_events(controller, fail);
+	if (error)
+		tcp_controller_close(controller);
+	drive->path = path;
+	return error;
+}
 
-		error = tcp_controller_open(
-			&drive->controller, target, &target->path[i], target->nqn, -1, where);
-		if (!error)
-			error = tcp_controller_ask_queues(&drive->controller, where);
-		if (!error)
-			error = tcp_controller_examine(&drive->controller, &drive->facts, where);
-		drive->path = i;
+/* Connects over the first optimized path that leads there, else over the first that does; the
+ * sentence is about the preferred one. */
+static int connect_first(struct nvme_tcp *drive, struct fail *fail)
+{
+	unsigned paths = drive->target.paths;
+	bool spare = false; /* there is one that is not optimized */
+	int first = 0;
+
+	for (unsigned i = 0; i < paths; i++) {
+		int error = connect_path(drive, i, paths > 1, i ? NULL : fail);
+
 		if (!error)
 			return 0;
-		tcp_controller_close(&drive->controller);
-		first = first ? first : error;
+		spare |= error == -EAGAIN;
+		first = i ? first : error;
+	}
+	for (unsigned i = 0; i < paths && spare; i++) {
+		int error = connect_path(drive, i, false, i ? NULL : fail);
+
+		if (!error)
+			return 0;
+		first = i ? first : error;
 	}
 	return first;
 }
@@ -210,7 +239,9 @@ static void describe_status(struct nvme_tcp *drive)
 	*status = (struct nvme_tcp_status){.state = NVME_TCP_LIVE,
 		.lba_bytes = 1u << facts->lba_shift,
 		.path = drive->path,
+		.optimized = facts->optimized,
 		.queues = drive->controller.queues};
+	snprintf(status->peer, sizeof(status->peer), "%s", drive->controller.admin.peer);
 	memcpy(status->identity, facts->identity, sizeof(status->identity));
 	memcpy(status->serial, facts->serial, sizeof(status->serial));
 	memcpy(status->model, facts->model, sizeof(status->model));

@@ -121,6 +121,8 @@ static int take_controller(struct tcp_controller *controller, struct facts *fact
 	commands = le16_get(page->capsule_commands);
 	if (commands >= 1)
 		controller->queue_entries = MIN(controller->queue_entries, commands + 1);
+	controller->events = le32_get(page->async_events);
+	controller->event_limit = page->event_limit + 1u;
 	facts->volatile_cache = page->volatile_cache & NVME_VWC_PRESENT;
 	facts->can_discard = le16_get(page->io_commands) & NVME_ONCS_DATASET;
 	facts->can_write_zeroes = le16_get(page->io_commands) & NVME_ONCS_WRITE_ZEROES;
@@ -182,12 +184,15 @@ static int take_namespace(struct tcp_controller *controller, struct facts *facts
 	return take_identity(controller, page, facts, fail);
 }
 
-/* Base 8.1.1: whether the group of our namespace can be reached over this controller. */
-static int check_ana(struct tcp_controller *controller, uint32_t wanted, struct fail *fail)
+/* Base 8.1.1: how the group of our namespace is reached over this controller; -EHOSTUNREACH: it is
+ * not. A group of which the controller does not tell is reached well. */
+static int take_ana(
+	struct tcp_controller *controller, uint32_t wanted, struct facts *facts, struct fail *fail)
 {
 	_Alignas(8) uint8_t log[ANA_BYTES] = {0};
 	const struct ana_header *header = (const struct ana_header *)log;
-	struct log_piece piece = {.page = NVME_LOG_ANA, .bytes = sizeof(log)};
+	struct log_piece piece = {
+		.page = NVME_LOG_ANA, .specific = ANA_GROUPS_ONLY, .bytes = sizeof(log)};
 	size_t at = sizeof(*header);
 	int error = tcp_controller_log(controller, &piece, log, fail);
 
@@ -203,11 +208,14 @@ static int check_ana(struct tcp_controller *controller, uint32_t wanted, struct 
 		memcpy(&group, log + at, sizeof(group)); /* 4-byte aligned */
 		bytes = sizeof(group) + 4 * (size_t)le32_get(group.namespaces);
 		state = group.state & 0xf;
-		if (le32_get(group.id) == wanted && state != ANA_OPTIMIZED &&
-			state != ANA_NON_OPTIMIZED)
+		if (le32_get(group.id) == wanted) {
+			facts->optimized = state == ANA_OPTIMIZED;
+			if (state == ANA_OPTIMIZED || state == ANA_NON_OPTIMIZED)
+				return 0;
 			return fail_set(fail, EHOSTUNREACH,
 				"the namespace cannot be reached over %s now (ANA state %x)",
 				controller->admin.peer, state);
+		}
 		if (bytes > sizeof(log) - at)
 			return 0;
 		at += bytes;
@@ -222,11 +230,35 @@ int tcp_controller_examine(
 	struct nvme_identify_namespace namespace_page;
 	int error;
 
-	*facts = (struct facts){0};
+	*facts = (struct facts){.optimized = true};
 	error = take_controller(controller, facts, &controller_page, fail);
 	if (!error)
 		error = take_namespace(controller, facts, &namespace_page, fail);
 	if (!error && controller_page.multipath & NVME_CMIC_ANA)
-		error = check_ana(controller, le32_get(namespace_page.ana_group), fail);
+		error = take_ana(controller, le32_get(namespace_page.ana_group), facts, fail);
 	return error;
+}
+
+int facts_compare(
+	const struct facts *was, const struct facts *is, const char *peer, struct fail *fail)
+{
+	if (strcmp(was->identity, is->identity) != 0)
+		return fail_set(fail, EMEDIUMTYPE,
+			"%s now answers with another namespace, %s instead of %s", peer,
+			is->identity, was->identity);
+	if (was->lba_shift != is->lba_shift)
+		return fail_set(fail, EMEDIUMTYPE,
+			"the namespace at %s was formatted behind our back: blocks of %u bytes, "
+			"not "
+			"%u",
+			peer, 1u << is->lba_shift, 1u << was->lba_shift);
+	if (is->lbas < was->lbas)
+		return fail_set(fail, EMEDIUMTYPE,
+			"the namespace at %s has shrunk from %llu to %llu bytes", peer,
+			(unsigned long long)was->lbas << was->lba_shift,
+			(unsigned long long)is->lbas << is->lba_shift);
+	if (is->volatile_cache && !was->volatile_cache)
+		return fail_set(fail, EMEDIUMTYPE,
+			"the namespace at %s has a volatile cache, which it had not", peer);
+	return 0;
 }

@@ -143,7 +143,13 @@ const char *pdu_terminate_text(unsigned status);
 
 /* --- Fabrics (base 6) ------------------------------------------------------------------------ */
 
-enum fabrics_type { FABRICS_PROPERTY_SET = 0x00, FABRICS_CONNECT = 0x01, FABRICS_PROPERTY_GET = 4 };
+enum fabrics_type {
+	FABRICS_PROPERTY_SET = 0x00,
+	FABRICS_CONNECT = 0x01,
+	FABRICS_PROPERTY_GET = 0x04,
+	FABRICS_AUTHENTICATION_SEND = 0x05,
+	FABRICS_AUTHENTICATION_RECEIVE = 0x06,
+};
 
 enum fabrics_status {
 	FABRICS_CONNECT_FORMAT = 0x180,
@@ -160,6 +166,9 @@ enum {
 	FABRICS_DATA_HOST = 512,	  /* and of the host's */
 	FABRICS_WRONG_IN_DATA = 1 << 16,  /* IATTR */
 };
+
+/* DW0 of Connect's answer, AUTHREQ (base 6.3): what must come before the first other command. */
+enum { FABRICS_MUST_AUTHENTICATE = 1 << 17, FABRICS_MUST_SECURE_CHANNEL = 1 << 18 };
 
 /* Base 6.3, data of Connect. */
 struct fabrics_connect_data {
@@ -229,6 +238,7 @@ enum ana_state {
 	ANA_CHANGE = 15,
 };
 
+enum { ANA_GROUPS_ONLY = 1 };	 /* LSP: no lists of namespaces */
 enum { NVME_CMIC_ANA = 1 << 3 }; /* nvme_identify_controller.multipath */
 
 #endif

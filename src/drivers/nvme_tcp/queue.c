@@ -101,6 +101,13 @@ static bool is_passing(unsigned status)
 	}
 }
 
+/* We asked for what was right when we looked last. */
+static bool is_about_namespace(unsigned status)
+{
+	return nvme_status_code(status) == NVME_INVALID_NAMESPACE ||
+	       nvme_status_code(status) == NVME_LBA_OUT_OF_RANGE;
+}
+
 static bool is_path_error(unsigned status)
 {
 	return nvme_status_code(status) >> 8 == 3;
@@ -156,6 +163,8 @@ void slot_settle(struct tcp_queue *queue, struct slot *slot)
 		slot->by_writing = true;
 		slot_send(queue, slot);
 	} else {
+		if (is_about_namespace(status))
+			nvme_tcp_report_doubt(queue->drive);
 		finish(queue, slot, errno_of(status));
 	}
 }

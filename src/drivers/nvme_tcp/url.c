@@ -11,7 +11,14 @@
 
 #define SCHEME "nvme+tcp://"
 
-enum { HOLD_S = 30, HOLD_MAX_S = 3600, KEEP_ALIVE_S = 5, KEEP_ALIVE_MAX_S = 120 };
+enum {
+	HOLD_S = 30,
+	HOLD_MAX_S = 3600,
+	KEEP_ALIVE_S = 5,
+	KEEP_ALIVE_MAX_S = 120,
+	FAILBACK_S = 10,
+	FAILBACK_MAX_S = 86400,
+};
 
 static int parse_number(
 	uint32_t *value, const char *text, uint32_t least, uint32_t most, struct fail *fail)
@@ -124,6 +131,11 @@ static int set_keep_alive(struct nvme_tcp_target *target, const char *value, str
 	return parse_number(&target->keep_alive_s, value, 1, KEEP_ALIVE_MAX_S, fail);
 }
 
+static int set_failback(struct nvme_tcp_target *target, const char *value, struct fail *fail)
+{
+	return parse_number(&target->failback_s, value, 0, FAILBACK_MAX_S, fail);
+}
+
 static int set_block(struct nvme_tcp_target *target, const char *value, struct fail *fail)
 {
 	if (strcmp(value, "512") != 0 && strcmp(value, "4096") != 0)
@@ -135,6 +147,33 @@ static int set_block(struct nvme_tcp_target *target, const char *value, struct f
 static int set_host_nqn(struct nvme_tcp_target *target, const char *value, struct fail *fail)
 {
 	return parse_nqn(target->host_nqn, value, fail);
+}
+
+/* The name of a file, never a secret: what stands in an address is shown, logged and stored. */
+static int set_file(char *file, const char *value, struct fail *fail)
+{
+	if (!strncmp(value, "DHHC-", 5))
+		return fail_set(fail, EINVAL,
+			"write the secret into a file that only its owner may read, and its name "
+			"here: an address is shown to everybody");
+	if (value[0] != '/')
+		return fail_set(fail, EINVAL, "the file '%.80s' must begin with a /", value);
+	if (strlen(value) >= NVME_TCP_FILE_BYTES)
+		return fail_set(fail, EINVAL, "the name '%.40s...' is longer than %d bytes", value,
+			NVME_TCP_FILE_BYTES - 1);
+	snprintf(file, NVME_TCP_FILE_BYTES, "%s", value);
+	return 0;
+}
+
+static int set_secret(struct nvme_tcp_target *target, const char *value, struct fail *fail)
+{
+	return set_file(target->secret_file, value, fail);
+}
+
+static int set_controller_secret(
+	struct nvme_tcp_target *target, const char *value, struct fail *fail)
+{
+	return set_file(target->controller_secret_file, value, fail);
 }
 
 static int add_path(struct nvme_tcp_target *target, const char *value, struct fail *fail)
@@ -150,15 +189,18 @@ static const struct {
 	const char *name;
 	int (*set)(struct nvme_tcp_target *target, const char *value, struct fail *fail);
 } options[] = {
-	{"nsid",       set_nsid},
-	{"hdgst",      set_header_digest},
-	{"ddgst",      set_data_digest},
-	{"path",       add_path},
-	{"hold",       set_hold},
-	{"keep-alive", set_keep_alive},
-	{"hostnqn",    set_host_nqn},
-	{"writeback",  set_write_back},
-	{"block",      set_block},
+	{"nsid",                     set_nsid},
+	{"hdgst",                    set_header_digest},
+	{"ddgst",                    set_data_digest},
+	{"path",                     add_path},
+	{"hold",                     set_hold},
+	{"keep-alive",               set_keep_alive},
+	{"failback",                 set_failback},
+	{"hostnqn",                  set_host_nqn},
+	{"writeback",                set_write_back},
+	{"block",                    set_block},
+	{"dhchap-secret",            set_secret},
+	{"dhchap-controller-secret", set_controller_secret},
 };
 /* clang-format on */
 
@@ -179,7 +221,8 @@ static int parse_option(struct nvme_tcp_target *target, char *option, struct fai
 	}
 	return fail_set(fail, EINVAL,
 		"there is no option '%.40s'; there are nsid, hdgst, ddgst, path, hold, "
-		"keep-alive, hostnqn, writeback and block",
+		"keep-alive, failback, hostnqn, writeback, block, dhchap-secret and "
+		"dhchap-controller-secret",
 		option);
 }
 
@@ -188,8 +231,10 @@ int nvme_tcp_parse(struct nvme_tcp_target *target, const char *url, struct fail 
 	char text[2048], *nqn, *query, *rest = NULL;
 	int error;
 
-	*target =
-		(struct nvme_tcp_target){.nsid = 1, .hold_s = HOLD_S, .keep_alive_s = KEEP_ALIVE_S};
+	*target = (struct nvme_tcp_target){.nsid = 1,
+		.hold_s = HOLD_S,
+		.keep_alive_s = KEEP_ALIVE_S,
+		.failback_s = FAILBACK_S};
 	if (strncmp(url, SCHEME, strlen(SCHEME)) != 0)
 		return fail_set(fail, EINVAL,
 			"'%.80s' is no address of an NVMe/TCP drive: write "
@@ -215,5 +260,9 @@ int nvme_tcp_parse(struct nvme_tcp_target *target, const char *url, struct fail 
 	for (char *option = query ? strtok_r(query, "&", &rest) : NULL; option && !error;
 		option = strtok_r(NULL, "&", &rest))
 		error = parse_option(target, option, fail);
+	if (!error && target->controller_secret_file[0] && !target->secret_file[0])
+		error = fail_set(fail, EINVAL,
+			"dhchap-controller-secret is of no use without dhchap-secret: a target "
+			"authenticates itself only to a host that does so too");
 	return error;
 }
