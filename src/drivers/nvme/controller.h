@@ -8,6 +8,7 @@
  *	start.c    bring-up -------+
  *	                           +--- reactor_call: stop, go on ---> queue.c  [queue pair i]
  *	                                                               command.c  io -> commands
+ *	                                         without a queue pair: relay.c -> one that has it
  *
  * A controller is
  *
@@ -137,8 +138,10 @@ struct nvme {
 	uint8_t format_attributes, log_attributes, abort_limit;
 	bool admin_stuck; /* until a reset */
 	struct nvme_admin admin;
+	/* Queue pairs; where they are fewer than the reactors, relay.c carries. Of the first start. */
 	unsigned queue_count;
-	struct nvme_queue *queues[REACTORS_MAX]; /* by reactor index */
+	unsigned first_reactor; /* has queues[0], its neighbour queues[1], ... */
+	struct nvme_queue *queues[REACTORS_MAX];
 	unsigned device_count;
 	struct nvme_device *devices[NVME_NAMESPACES_MAX];
 	atomic_uint open_queues; /* of devices */

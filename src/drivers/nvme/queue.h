@@ -15,6 +15,9 @@
  *
  *	OPEN <--> STOPPED --> DEAD       the watcher stops and goes on, by reactor_call()
  *
+ * On a reactor without a queue pair a device's queue is a relay (relay.c): it takes part in nothing
+ * of this, and is `blocked` for ever, so that whoever is not does not have to ask.
+ *
  * A STOPPED queue touches neither ring nor doorbell; ios wait, commands stay SENT. All belongs to
  * the reactor; while STOPPED the control thread that holds the controller's lock may reset the
  * ring.
@@ -46,7 +49,8 @@ struct nvme_device_queue {
 	struct nvme_command write;
 	struct nvme_queue *queue;
 	struct nvme_device *device;
-	struct list waiting; /* of struct io, for a slot */
+	struct nvme_relay *relay; /* NULL: the reactor has a queue pair, and that is `queue` */
+	struct list waiting;	  /* of struct io, for a slot; of a relay: for a parcel */
 	struct list_node link;
 	int dead_status; /* 0: alive */
 };
@@ -108,7 +112,19 @@ void nvme_queue_fail_device(struct nvme_queue *queue, struct nvme_device *device
 /* Ids of commands that are past their deadline. */
 unsigned nvme_queue_overdue(struct nvme_queue *queue, uint16_t ids[NVME_OVERDUE_MAX]);
 
+/* A device begins and ends to use it. owner->device is set, the rest is filled in. */
+void nvme_queue_join(struct nvme_queue *queue, struct nvme_device_queue *owner);
+void nvme_queue_leave(struct nvme_device_queue *owner);
+
 extern const struct blockdev_ops nvme_ops;
+
+/* --- relay.c: on the reactor without a queue pair ---------------------------------------------- */
+
+/* To a queue of another reactor; NULL: no memory. */
+struct nvme_device_queue *nvme_relay_open(
+	struct nvme_device *device, struct reactor *reactor, struct nvme_queue *queue);
+void nvme_relay_close(struct nvme_relay *relay);
+void nvme_relay_submit(struct nvme_relay *relay, struct io *io);
 
 /* --- command.c ------------------------------------------------------------------------------- */
 
