@@ -127,14 +127,14 @@ static void test_refusals(void **state)
 	refused("does not answer: is it plugged in?");
 }
 
-/* A drive that grants fewer queues than there are cores. */
-static void test_few_queues(void **state)
+/* No namespaces: that is success. */
+static void test_no_namespaces(void **state)
 {
 	struct fail fail = {0};
 
 	(void)state;
 	mock->namespaces[0].present = false;
-	assert_int_equal(rig_try(&fail), 0); /* no namespaces: that is success */
+	assert_int_equal(rig_try(&fail), 0);
 	assert_int_equal(nvme_device_count(nvme), 0);
 	nvme_destroy(nvme);
 }
@@ -274,7 +274,8 @@ static void check_shapes(uint64_t seed, unsigned steps, unsigned unit)
 		expect(!memcmp(flat, data() + block * dev->block_bytes, bytes),
 			"seed %llu step %u: wrong data", (unsigned long long)seed, step);
 	}
-	assert_int_equal(arena_free_bytes(memory_arena(0)), arena_bytes(memory_arena(0)));
+	for (unsigned i = 0; i < reactor_count(group); i++)
+		assert_int_equal(arena_free_bytes(memory_arena(i)), arena_bytes(memory_arena(i)));
 }
 
 static void test_shapes(void **state)
@@ -558,6 +559,10 @@ static void test_threads(void **state)
 }
 
 #define RIG_TEST(name) cmocka_unit_test_setup_teardown(name, rig_start, rig_stop)
+#define RELAYED_TEST(name)                                                  \
+	{                                                                   \
+#name " (relayed)", name, rig_start_relayed, rig_stop, NULL \
+	}
 
 int main(void)
 {
@@ -565,7 +570,7 @@ int main(void)
 		RIG_TEST(test_identity),
 		RIG_TEST(test_identities),
 		RIG_TEST(test_refusals),
-		RIG_TEST(test_few_queues),
+		RIG_TEST(test_no_namespaces),
 		RIG_TEST(test_left_enabled),
 		RIG_TEST(test_simple),
 		RIG_TEST(test_flush_and_fua),
@@ -577,6 +582,12 @@ int main(void)
 		RIG_TEST(test_namespaces),
 		RIG_TEST(test_logs),
 		RIG_TEST(test_format),
+		RELAYED_TEST(test_simple),
+		RELAYED_TEST(test_flush_and_fua),
+		RELAYED_TEST(test_shapes),
+		RELAYED_TEST(test_model),
+		RELAYED_TEST(test_large),
+		RELAYED_TEST(test_many),
 		cmocka_unit_test_setup_teardown(test_threads, start_threads, stop_threads),
 	};
 

@@ -138,7 +138,7 @@ struct nvme {
 	uint8_t format_attributes, log_attributes, abort_limit;
 	bool admin_stuck; /* until a reset */
 	struct nvme_admin admin;
-	/* Queue pairs; where they are fewer than the reactors, relay.c carries. Of the first start. */
+	/* Queue pairs, as of the first start; where they are fewer than reactors, relay.c helps. */
 	unsigned queue_count;
 	unsigned first_reactor; /* has queues[0], its neighbour queues[1], ... */
 	struct nvme_queue *queues[REACTORS_MAX];

@@ -118,7 +118,7 @@ void nvme_queue_leave(struct nvme_device_queue *owner);
 
 extern const struct blockdev_ops nvme_ops;
 
-/* --- relay.c: on the reactor without a queue pair ---------------------------------------------- */
+/* --- relay.c: on the reactor without a queue pair -------------------------------------------- */
 
 /* To a queue of another reactor; NULL: no memory. */
 struct nvme_device_queue *nvme_relay_open(

@@ -88,6 +88,7 @@ static void bring_back(struct message *message)
 	struct parcel *parcel = container_of(message, struct parcel, message);
 	struct nvme_relay *relay = parcel->relay;
 	struct io *io = parcel->sent;
+	int status = parcel->io.status; /* the parcel may be on its way again before done() */
 	struct list_node *next;
 
 	list_push_front(&relay->free, &parcel->io.link);
@@ -95,7 +96,7 @@ static void bring_back(struct message *message)
 	next = list_pop_front(&relay->guest.waiting);
 	if (next)
 		send(relay, container_of(next, struct io, link));
-	io_complete(io, parcel->io.status);
+	io_complete(io, status);
 }
 
 void nvme_relay_submit(struct nvme_relay *relay, struct io *io)
