@@ -8,6 +8,9 @@
  * loop that does nothing else. Registers are ordinary memory here: on hardware a doorbell is an
  * uncached write, which takes the CPU longer, twice per batch; and the completion entries come from
  * a cache that is further away.
+ *
+ * The second table is a reactor without a queue pair, whose reads another one carries: what both
+ * execute, in one thread; lines that travel between two cores come on top.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,10 +21,17 @@
 #include "benchmark/clock.h"
 #include "drivers/nvme/queue.h"
 #include "memory/memory.h"
+#include "reactor/internal.h"
 #include "reactor/sim.h"
 #include "tests/mock_nvme/mock.h"
 
-enum { ROUNDS = 20001, BATCH_MAX = 128, ARENA_BYTES = 4 << 20, SPACE_BYTES = 4 << 20 };
+enum {
+	ROUNDS = 20001,
+	BATCH_MAX = 128,
+	ARENA_BYTES = 4 << 20,
+	SPACE_BYTES = 4 << 20,
+	REACTORS = 2
+};
 
 static struct blockdev_queue *queue;
 static struct nvme_queue *pair;
@@ -29,6 +39,7 @@ static char *space;
 static struct io ios[BATCH_MAX];
 static struct iovec iovs[BATCH_MAX];
 static unsigned done;
+static struct reactor *guest; /* NULL: the queue pair is the reactor's own */
 
 struct result {
 	uint64_t submit[ROUNDS], complete[ROUNDS];
@@ -59,12 +70,27 @@ static void answer(uint32_t *head, uint32_t *phase, uint32_t *tail)
 	}
 }
 
+/* What the reactor with the queue pair does in one turn. */
+static void serve(void)
+{
+	if (guest) {
+		reactor_sim_leave();
+		reactor_sim_return(pair->reactor);
+		reactor_run_mailbox(pair->reactor);
+	}
+	pair->poller.poll(&pair->poller);
+	if (guest) {
+		reactor_sim_leave();
+		reactor_sim_return(guest);
+	}
+}
+
 static unsigned batch_now;
 static struct result *result_now;
 
 static int run(void *argument)
 {
-	static uint32_t head, phase = 1, tail;
+	uint32_t head = pair->ring.rung, phase = pair->ring.phase, tail = pair->ring.head;
 	uint64_t start, middle, end;
 	unsigned place = 0;
 
@@ -84,11 +110,13 @@ static int run(void *argument)
 		start = clock_ticks();
 		for (unsigned i = 0; i < batch_now; i++)
 			io_submit(queue, &ios[i]);
-		pair->poller.poll(&pair->poller);
+		serve();
 		middle = clock_ticks();
 		answer(&head, &phase, &tail);
 		end = clock_ticks();
-		pair->poller.poll(&pair->poller);
+		serve();
+		if (guest)
+			reactor_run_mailbox(guest);
 		result_now->complete[round] = clock_ticks() - end;
 		result_now->submit[round] = middle - start;
 		if (done != batch_now) {
@@ -117,8 +145,8 @@ static int measure(struct reactor *reactor)
 	static const unsigned batches[] = {1, 8, 32, 128};
 	static struct result result;
 
-	clock_calibrate();
 	result_now = &result;
+	printf("%s\n", guest ? "through another reactor" : "on a queue pair of its own");
 	printf("%6s %14s %16s %12s %8s   (counter cycles per 4 KiB read, medians of %d)\n", "batch",
 		"submit", "complete", "together", "ns", ROUNDS);
 	for (unsigned i = 0; i < ARRAY_SIZE(batches); i++) {
@@ -136,34 +164,51 @@ static int measure(struct reactor *reactor)
 	return 0;
 }
 
-int main(void)
+/* As many queue pairs as `queues`; the reads come from the reactor that is the last to get one. */
+static int measure_drive(struct reactor_group *group, unsigned queues)
 {
-	struct reactor_group *group = reactor_sim_create(1, 1);
 	struct nvme_options options = {.group = group};
 	struct fail fail = {0};
-	struct mock *mock;
+	struct mock *mock = mock_create(NULL, true);
+	struct reactor *reactor;
 	struct nvme *nvme;
 	int status;
 
+	mock->queues_granted = queues;
+	if (nvme_create(&nvme, &mock->bus, &options, false, &fail)) {
+		fprintf(stderr, "nvme-bench: %s\n", fail.text);
+		return 1;
+	}
+	reactor = reactor_at(group, (nvme->first_reactor + 1) % REACTORS);
+	if (blockdev_open_queue(nvme_device(nvme, 0), reactor, &queue, &fail)) {
+		fprintf(stderr, "nvme-bench: %s\n", fail.text);
+		return 1;
+	}
+	pair = nvme->queues[queues - 1];
+	guest = pair->reactor == reactor ? NULL : reactor;
+	status = measure(reactor);
+	blockdev_close_queue(queue);
+	nvme_destroy(nvme);
+	mock_destroy(mock);
+	return status;
+}
+
+int main(void)
+{
+	struct reactor_group *group = reactor_sim_create(REACTORS, 1);
+	struct fail fail = {0};
+	int status;
+
 	log_threshold(LOG_LEVEL_ERROR);
+	clock_calibrate();
 	space = memory_map(SPACE_BYTES, NULL);
-	if (!space || memory_start(1, ARENA_BYTES, &fail) ||
+	if (!space || memory_start(REACTORS, ARENA_BYTES, &fail) ||
 		dma_register(space, SPACE_BYTES, "the benchmark's buffers", &fail)) {
 		fprintf(stderr, "nvme-bench: no memory %s\n", fail.text);
 		return 1;
 	}
 	memset(space, 1, SPACE_BYTES);
-	mock = mock_create(NULL, true);
-	if (nvme_create(&nvme, &mock->bus, &options, false, &fail) ||
-		blockdev_open_queue(nvme_device(nvme, 0), reactor_at(group, 0), &queue, &fail)) {
-		fprintf(stderr, "nvme-bench: %s\n", fail.text);
-		return 1;
-	}
-	pair = nvme->queues[0];
-	status = measure(reactor_at(group, 0));
-	blockdev_close_queue(queue);
-	nvme_destroy(nvme);
-	mock_destroy(mock);
+	status = measure_drive(group, REACTORS) || measure_drive(group, 1);
 	dma_unregister(space);
 	memory_stop();
 	reactor_sim_destroy(group);
