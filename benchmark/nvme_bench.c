@@ -11,6 +11,9 @@
  *
  * The second table is a reactor without a queue pair, whose reads another one carries: what both
  * execute, in one thread; lines that travel between two cores come on top.
+ *
+ * The third is 16 KiB whose pieces are not whole pages, one after the other, with the time that the
+ * answering loop takes: with SGLs, and without.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,7 +89,7 @@ static void serve(void)
 }
 
 static unsigned batch_now;
-static struct result *result_now;
+static struct result result;
 
 static int run(void *argument)
 {
@@ -117,10 +120,48 @@ static int run(void *argument)
 		serve();
 		if (guest)
 			reactor_run_mailbox(guest);
-		result_now->complete[round] = clock_ticks() - end;
-		result_now->submit[round] = middle - start;
+		result.complete[round] = clock_ticks() - end;
+		result.submit[round] = middle - start;
 		if (done != batch_now) {
 			fprintf(stderr, "nvme-bench: %u of %u reads succeeded\n", done, batch_now);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* --- pieces that are no pages ---------------------------------------------------------------- */
+
+enum { SCATTERED_BYTES = 16384, PIECES_MAX = 16 };
+
+static size_t piece_bytes;
+
+static int run_scattered(void *argument)
+{
+	uint32_t head = pair->ring.rung, phase = pair->ring.phase, tail = pair->ring.head;
+	unsigned pieces = (unsigned)(SCATTERED_BYTES / piece_bytes);
+	struct iovec iov[PIECES_MAX];
+
+	(void)argument;
+	for (unsigned i = 0; i < pieces; i++)
+		iov[i] = (struct iovec){space + i * 8192 + 512, piece_bytes};
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		uint64_t start = clock_ticks();
+
+		ios[0] = (struct io){.kind = IO_READ,
+			.blocks = SCATTERED_BYTES / 4096,
+			.iov = iov,
+			.iovs = pieces,
+			.done = io_done};
+		done = 0;
+		io_submit(queue, &ios[0]);
+		for (unsigned turns = 0; !done && turns < 2 * PIECES_MAX; turns++) {
+			serve();
+			answer(&head, &phase, &tail);
+		}
+		result.submit[round] = clock_ticks() - start;
+		if (!done) {
+			fprintf(stderr, "nvme-bench: a scattered read did not succeed\n");
 			return 1;
 		}
 	}
@@ -143,9 +184,6 @@ static double median(uint64_t *ticks)
 static int measure(struct reactor *reactor)
 {
 	static const unsigned batches[] = {1, 8, 32, 128};
-	static struct result result;
-
-	result_now = &result;
 	printf("%s\n", guest ? "through another reactor" : "on a queue pair of its own");
 	printf("%6s %14s %16s %12s %8s   (counter cycles per 4 KiB read, medians of %d)\n", "batch",
 		"submit", "complete", "together", "ns", ROUNDS);
@@ -164,8 +202,23 @@ static int measure(struct reactor *reactor)
 	return 0;
 }
 
+static int measure_scattered(struct reactor *reactor)
+{
+	static const size_t sizes[] = {4096, 2048, 1024};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+		piece_bytes = sizes[i];
+		if (reactor_call(reactor, run_scattered, NULL))
+			return 1;
+		printf("%6zu bytes a piece: %8.1f ns\n", piece_bytes,
+			median(result.submit) * (double)clock_ticks_to_ns(1000000) / 1e6);
+	}
+	return 0;
+}
+
 /* As many queue pairs as `queues`; the reads come from the reactor that is the last to get one. */
-static int measure_drive(struct reactor_group *group, unsigned queues)
+static int measure_drive(struct reactor_group *group, unsigned queues, uint32_t sgls,
+	int (*measurement)(struct reactor *reactor))
 {
 	struct nvme_options options = {.group = group};
 	struct fail fail = {0};
@@ -175,6 +228,7 @@ static int measure_drive(struct reactor_group *group, unsigned queues)
 	int status;
 
 	mock->queues_granted = queues;
+	mock->identity.sgls = le32_of(sgls);
 	if (nvme_create(&nvme, &mock->bus, &options, false, &fail)) {
 		fprintf(stderr, "nvme-bench: %s\n", fail.text);
 		return 1;
@@ -186,7 +240,7 @@ static int measure_drive(struct reactor_group *group, unsigned queues)
 	}
 	pair = nvme->queues[queues - 1];
 	guest = pair->reactor == reactor ? NULL : reactor;
-	status = measure(reactor);
+	status = measurement(reactor);
 	blockdev_close_queue(queue);
 	nvme_destroy(nvme);
 	mock_destroy(mock);
@@ -208,7 +262,11 @@ int main(void)
 		return 1;
 	}
 	memset(space, 1, SPACE_BYTES);
-	status = measure_drive(group, REACTORS) || measure_drive(group, 1);
+	status = measure_drive(group, REACTORS, 0, measure) || measure_drive(group, 1, 0, measure);
+	printf("16 KiB in pieces, without SGLs\n");
+	status = status || measure_drive(group, REACTORS, 0, measure_scattered);
+	printf("16 KiB in pieces, with SGLs\n");
+	status = status || measure_drive(group, REACTORS, NVME_SGLS_BYTES, measure_scattered);
 	dma_unregister(space);
 	memory_stop();
 	reactor_sim_destroy(group);

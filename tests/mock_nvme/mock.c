@@ -275,13 +275,11 @@ bool mock_holds(struct mock *mock, const void *memory, size_t bytes)
 {
 	for (unsigned i = 0; i < mock->pending_count; i++) {
 		const struct nvme_command *command = &mock->pending[i].command;
-		unsigned faults = mock->iommu_faults;
-		char *at;
+		const char *at;
 
 		if (!mock->pending[i].queue || mock->pending[i].executed)
 			continue;
-		at = mock_reach(mock, le64_get(command->prp1), 1);
-		mock->iommu_faults = faults;
+		at = mock_first(mock, command);
 		if (at >= (const char *)memory && at < (const char *)memory + bytes)
 			return true;
 	}

@@ -137,6 +137,7 @@ struct mock {
 
 	/* What it has seen. */
 	unsigned iommu_faults, bad_prps, bad_commands;
+	unsigned sgls; /* commands that had one */
 	unsigned reads, writes, flushes, fuas, datasets, zeroes, deallocations, aborts;
 	unsigned commands; /* of I/O queues */
 	unsigned enables, resets, shutdowns, formats;
@@ -170,9 +171,11 @@ struct mock_piece {
 };
 /* Memory at a device address; NULL, and a fault is counted, when the IOMMU does not map it. */
 void *mock_reach(struct mock *mock, uint64_t iova, size_t bytes);
-/* The memory that the PRPs of a command name; 0: they are wrong, which is counted. */
+/* The memory that the PRPs or the SGL of a command name; 0: they are wrong, which is counted. */
 unsigned mock_pieces(struct mock *mock, const struct nvme_command *command, size_t bytes,
 	struct mock_piece pieces[MOCK_PIECES_MAX]);
+/* Where the data of a command begins; NULL: nowhere. */
+const char *mock_first(struct mock *mock, const struct nvme_command *command);
 /* Carry out a command; return its status; *result: DW0. */
 unsigned mock_admin(struct mock *mock, const struct nvme_command *command, uint32_t *result);
 unsigned mock_io(struct mock *mock, const struct nvme_command *command);

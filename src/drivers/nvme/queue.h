@@ -64,7 +64,7 @@ struct nvme_slot {
 	uint8_t state; /* enum nvme_slot_state */
 	uint8_t tries;
 	void *bounce; /* of this step; NULL: none */
-	le64 *list;   /* PRPs, or the range of a DATASET MANAGEMENT */
+	le64 *list;   /* PRPs, an SGL, or the range of a DATASET MANAGEMENT */
 	uint64_t list_iova;
 	struct list_node link; /* HELD */
 };
@@ -139,6 +139,10 @@ enum nvme_step {
 /* Makes the command of the slot's next step, and sets step_blocks. */
 enum nvme_step nvme_command_make(
 	struct nvme_queue *queue, struct nvme_slot *slot, struct nvme_command *entry);
+/* scatter.c: covers the next step's data by an SGL, if the controller takes them and that covers
+ * more than `more_than` bytes, up to `wanted`; sets step_blocks. False: nothing is changed. */
+bool nvme_scatter(struct nvme_queue *queue, struct nvme_slot *slot, struct nvme_command *entry,
+	size_t wanted, size_t more_than);
 /* Gives back what the step used; succeeded: what was read goes to the io. */
 void nvme_command_end(struct nvme_queue *queue, struct nvme_slot *slot, bool succeeded);
 

@@ -148,6 +148,18 @@ void nvme_text(char *to, const char *field, size_t bytes)
 	to[length] = '\0';
 }
 
+static uint8_t sgl_unit(uint32_t sgls)
+{
+	switch (sgls & NVME_SGLS_UNIT_MASK) {
+	case NVME_SGLS_BYTES:
+		return 1;
+	case NVME_SGLS_DWORDS:
+		return sizeof(le32);
+	default:
+		return 0;
+	}
+}
+
 static void learn(struct nvme *nvme, const struct nvme_identify_controller *data)
 {
 	struct nvme_identity *identity = &nvme->identity;
@@ -175,6 +187,7 @@ static void learn(struct nvme *nvme, const struct nvme_identify_controller *data
 	nvme->io_commands = le16_get(data->io_commands);
 	nvme->format_attributes = data->format_attributes;
 	nvme->log_attributes = data->log_attributes;
+	nvme->sgl_unit = sgl_unit(le32_get(data->sgls));
 	nvme->admin.event_limit = MIN(data->event_limit + 1u, (unsigned)NVME_ADMIN_EVENTS);
 	/* mdts counts pages of the least size, which is 4096 here: base 5.1.13.2.1. */
 	nvme->transfer_bytes = TRANSFER_MAX_BYTES;
