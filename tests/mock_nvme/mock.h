@@ -119,6 +119,7 @@ struct mock {
 	struct nvme_health health;
 	unsigned queues_granted;
 	uint64_t enable_ns, disable_ns; /* how long it takes */
+	uint64_t io_ns_max;		/* ios take a random time below; 0: they are done at once */
 	bool will_not_disable, will_not_enable, ignores_abort, reset_fails, format_fails;
 	bool destroyed_with_bus; /* free on the bus's destroy() */
 
@@ -148,6 +149,8 @@ struct mock {
 /* group: of a simulation, or NULL. A controller with one namespace of 64 MiB, 512-byte LBAs and a
  * volatile cache; change it before the driver sees it. It listens to dma_register(). */
 struct mock *mock_create(struct reactor_group *group, bool by_hand);
+/* The same without a namespace. */
+struct mock *mock_create_bare(struct reactor_group *group, bool by_hand);
 /* After the driver is gone. */
 void mock_destroy(struct mock *mock);
 void mock_namespace_set(struct mock *mock, unsigned index, uint64_t bytes, unsigned lba_shift);

@@ -96,6 +96,7 @@ unsigned jobs_run(const struct jobs *jobs, struct run_counts *sum)
 		sum->refused += counts->refused;
 		sum->restarts += counts->restarts;
 		sum->sweeps += counts->sweeps;
+		sum->troubles += counts->troubles;
 	}
 	munmap(board, sizeof(*board));
 	return wrong;

@@ -72,7 +72,7 @@ void setup_describe(const struct setup *setup, char *text, unsigned bytes)
 		setup->beyond ? ", beyond redundancy" : "");
 }
 
-static void choose(struct setup *setup, struct random *random, const struct life_options *options)
+void setup_choose(struct setup *setup, struct random *random, const struct life_options *options)
 {
 	static const enum consistency policies[] = {
 		CONSISTENCY_LOG, CONSISTENCY_LOG, CONSISTENCY_ADAPTIVE, CONSISTENCY_BITMAP};
@@ -252,7 +252,7 @@ void life_run(uint64_t seed, const struct life_options *options)
 	unsigned operations;
 
 	run_begin(seed);
-	choose(&setup, &random, options);
+	setup_choose(&setup, &random, options);
 	setup_describe(&setup, run.setting, sizeof(run.setting));
 	world = create(&setup, &random, options->crashes);
 	world->crash = options->crashes ? crash_random : NULL;
