@@ -48,6 +48,10 @@ struct array {
 	struct array *parts[RAID_MEMBERS_MAX];
 };
 
+/* A member, or the copy of one, is asked for what all can do, and what it needs all get: paused, or
+ * before the array runs. array: plain, or a part. */
+void array_allow_for(struct array *array, const struct blockdev *member);
+
 /* The arrays that have members: the parts, or a plain array itself. */
 static inline unsigned array_plain_count(const struct array *array)
 {
