@@ -70,7 +70,8 @@ static void choose_abilities(struct world *world, struct mock *mock, unsigned in
 	identity->serial[7] = (char)('A' + index);
 	identity->mdts = (uint8_t)(1 + random_below(random, 5));
 	identity->sgls = le32_of(sgls[random_below(random, ARRAY_SIZE(sgls))]);
-	identity->volatile_cache = world->setup->volatile_cache;
+	/* Members of one array may well differ. */
+	identity->volatile_cache = world->setup->volatile_cache ^ random_chance(random, 150);
 	if (random_chance(random, 300))
 		identity->io_commands = le16_of(0);
 	mock->queues_granted = 1 + (unsigned)random_below(random, world->reactors + 1);
@@ -104,7 +105,7 @@ static void plug(struct world *world, unsigned index)
 	choose_abilities(world, drive->mock, index);
 	mock_namespace_set(drive->mock, 0, blockdev_bytes(model), large ? 12 : 9);
 	drive->mock->namespaces[0].uuid[0] = (uint8_t)index;
-	if (!world->setup->discard_zeroes)
+	if (!world->setup->discard_zeroes || random_chance(&world->random, 200))
 		drive->mock->namespaces[0].deallocate = 0;
 	bring_up(world, index);
 }
