@@ -211,7 +211,7 @@ static unsigned client_poll(struct poller *poller)
 
 	if (!world->ios_left || world->paused)
 		return 0;
-	/* Controllers need the clock, which stands still while there is something to do: fleet.c. */
+	/* Controllers need the clock, which stands still while there is something to do. */
 	if (world->fleet && is_full(client))
 		return 0;
 	burst = (unsigned)random_below(&world->random, 3);
