@@ -38,14 +38,15 @@ static int submit(void *argument)
 	return 0;
 }
 
-/* Pieces of multiples of 4 bytes, at such places, in order. */
+/* Pieces of multiples of 4 bytes, at such places, in order. The first has a block, and so a command
+ * of its own where there are no SGLs: what has none would be copied, into one command. */
 static void scatter(struct transfer *transfer, struct random *random)
 {
 	size_t left = BYTES, at = 4 * random_below(random, 1000);
 	unsigned count = 0;
 
 	for (; left; count++) {
-		size_t length = 4 + 4 * random_below(random, 500);
+		size_t length = (count ? 4 : 4096) + 4 * random_below(random, 500);
 
 		length = count == PIECES_MAX - 1 || length > left ? left : length;
 		transfer->iov[count] = (struct iovec){space + at, length};
