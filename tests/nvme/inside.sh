@@ -276,7 +276,7 @@ format() {
 	braid drive attach SER9 && says 'lba: 512' braid drive show SER9 && refused 5 'needs --yes' braid drive format SER9 &&
 		refused 2 'no format with blocks of 8192' braid drive format SER9 --lba 8192 --yes &&
 		says 'SER9 formatted' braid drive format SER9 --lba 4096 --yes && says 'lba: 4096' braid drive show SER9 &&
-		braid drive detach SER9 && within 5 grep -qx 4096 "/sys/class/block/$(disk_of SER9)/queue/logical_block_size"
+		braid drive detach SER9 && within 10 eval 'grep -qx 4096 "/sys/class/block/$(disk_of SER9)/queue/logical_block_size"'
 }
 
 mount_intact() { umount /mnt && mount -t ext4 "/dev/$(disk_of HELD)" /mnt && umount /mnt; }

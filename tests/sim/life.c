@@ -101,6 +101,8 @@ void setup_choose(struct setup *setup, struct random *random, const struct life_
 	setup->reactors = 1 + (unsigned)random_below(random, REACTORS);
 	setup->beyond = !options->crashes && random_chance(random, 80);
 	setup->prompt = random_chance(random, 150);
+	/* Not amidst crashes: they find less of what crashes are about then. */
+	setup->odd_spare = !options->crashes;
 	setup_complete(setup);
 }
 

@@ -159,8 +159,8 @@ static void init_drive(struct world *world, unsigned index, const struct layout 
 	blocks += index < setup->members ? random_below(&world->random, 3) : 2;
 	sim_drive_init(drive, name, blocks, setup->block_bytes);
 	drive->dev.volatile_cache = setup->volatile_cache;
-	/* One of the spares is of another make. */
-	drive->dev.discard_zeroes = setup->discard_zeroes && index != setup->members;
+	drive->dev.discard_zeroes =
+		setup->discard_zeroes && !(setup->odd_spare && index == setup->members);
 	drive->prompt = setup->prompt;
 	drive->eager_per_thousand = 400 + (unsigned)random_below(&world->random, 600);
 	drive->log_first = layout->log.offset / setup->block_bytes;

@@ -36,7 +36,8 @@ struct setup {
 	uint64_t member_bytes;
 	enum consistency consistency;
 	bool volatile_cache, discard_zeroes;
-	bool prompt; /* the drives complete inside io_submit() */
+	bool odd_spare; /* the first spare does not zero what is discarded, whatever others do */
+	bool prompt;	/* the drives complete inside io_submit() */
 	unsigned depth, reactors;
 	bool beyond; /* more members die than the level survives: errors may be, lies not */
 	bool nvme;   /* the drives are NVMe controllers: fleet.h */
