@@ -8,6 +8,12 @@
  * loop that does nothing else. Registers are ordinary memory here: on hardware a doorbell is an
  * uncached write, which takes the CPU longer, twice per batch; and the completion entries come from
  * a cache that is further away.
+ *
+ * The second table is a reactor without a queue pair, whose reads another one carries: what both
+ * execute, in one thread; lines that travel between two cores come on top.
+ *
+ * The third is 16 KiB whose pieces are not whole pages, one after the other, with the time that the
+ * answering loop takes: with SGLs, and without.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,10 +24,17 @@
 #include "benchmark/clock.h"
 #include "drivers/nvme/queue.h"
 #include "memory/memory.h"
+#include "reactor/internal.h"
 #include "reactor/sim.h"
 #include "tests/mock_nvme/mock.h"
 
-enum { ROUNDS = 20001, BATCH_MAX = 128, ARENA_BYTES = 4 << 20, SPACE_BYTES = 4 << 20 };
+enum {
+	ROUNDS = 20001,
+	BATCH_MAX = 128,
+	ARENA_BYTES = 4 << 20,
+	SPACE_BYTES = 4 << 20,
+	REACTORS = 2
+};
 
 static struct blockdev_queue *queue;
 static struct nvme_queue *pair;
@@ -29,6 +42,7 @@ static char *space;
 static struct io ios[BATCH_MAX];
 static struct iovec iovs[BATCH_MAX];
 static unsigned done;
+static struct reactor *guest; /* NULL: the queue pair is the reactor's own */
 
 struct result {
 	uint64_t submit[ROUNDS], complete[ROUNDS];
@@ -59,12 +73,27 @@ static void answer(uint32_t *head, uint32_t *phase, uint32_t *tail)
 	}
 }
 
+/* What the reactor with the queue pair does in one turn. */
+static void serve(void)
+{
+	if (guest) {
+		reactor_sim_leave();
+		reactor_sim_return(pair->reactor);
+		reactor_run_mailbox(pair->reactor);
+	}
+	pair->poller.poll(&pair->poller);
+	if (guest) {
+		reactor_sim_leave();
+		reactor_sim_return(guest);
+	}
+}
+
 static unsigned batch_now;
-static struct result *result_now;
+static struct result result;
 
 static int run(void *argument)
 {
-	static uint32_t head, phase = 1, tail;
+	uint32_t head = pair->ring.rung, phase = pair->ring.phase, tail = pair->ring.head;
 	uint64_t start, middle, end;
 	unsigned place = 0;
 
@@ -84,15 +113,55 @@ static int run(void *argument)
 		start = clock_ticks();
 		for (unsigned i = 0; i < batch_now; i++)
 			io_submit(queue, &ios[i]);
-		pair->poller.poll(&pair->poller);
+		serve();
 		middle = clock_ticks();
 		answer(&head, &phase, &tail);
 		end = clock_ticks();
-		pair->poller.poll(&pair->poller);
-		result_now->complete[round] = clock_ticks() - end;
-		result_now->submit[round] = middle - start;
+		serve();
+		if (guest)
+			reactor_run_mailbox(guest);
+		result.complete[round] = clock_ticks() - end;
+		result.submit[round] = middle - start;
 		if (done != batch_now) {
 			fprintf(stderr, "nvme-bench: %u of %u reads succeeded\n", done, batch_now);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* --- pieces that are no pages ---------------------------------------------------------------- */
+
+enum { SCATTERED_BYTES = 16384, PIECES_MAX = 16 };
+
+static size_t piece_bytes;
+
+static int run_scattered(void *argument)
+{
+	uint32_t head = pair->ring.rung, phase = pair->ring.phase, tail = pair->ring.head;
+	unsigned pieces = (unsigned)(SCATTERED_BYTES / piece_bytes);
+	struct iovec iov[PIECES_MAX];
+
+	(void)argument;
+	for (unsigned i = 0; i < pieces; i++)
+		iov[i] = (struct iovec){space + i * 8192 + 512, piece_bytes};
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		uint64_t start = clock_ticks();
+
+		ios[0] = (struct io){.kind = IO_READ,
+			.blocks = SCATTERED_BYTES / 4096,
+			.iov = iov,
+			.iovs = pieces,
+			.done = io_done};
+		done = 0;
+		io_submit(queue, &ios[0]);
+		for (unsigned turns = 0; !done && turns < 2 * PIECES_MAX; turns++) {
+			serve();
+			answer(&head, &phase, &tail);
+		}
+		result.submit[round] = clock_ticks() - start;
+		if (!done) {
+			fprintf(stderr, "nvme-bench: a scattered read did not succeed\n");
 			return 1;
 		}
 	}
@@ -115,10 +184,7 @@ static double median(uint64_t *ticks)
 static int measure(struct reactor *reactor)
 {
 	static const unsigned batches[] = {1, 8, 32, 128};
-	static struct result result;
-
-	clock_calibrate();
-	result_now = &result;
+	printf("%s\n", guest ? "through another reactor" : "on a queue pair of its own");
 	printf("%6s %14s %16s %12s %8s   (counter cycles per 4 KiB read, medians of %d)\n", "batch",
 		"submit", "complete", "together", "ns", ROUNDS);
 	for (unsigned i = 0; i < ARRAY_SIZE(batches); i++) {
@@ -136,34 +202,71 @@ static int measure(struct reactor *reactor)
 	return 0;
 }
 
-int main(void)
+static int measure_scattered(struct reactor *reactor)
 {
-	struct reactor_group *group = reactor_sim_create(1, 1);
+	static const size_t sizes[] = {4096, 2048, 1024};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+		piece_bytes = sizes[i];
+		if (reactor_call(reactor, run_scattered, NULL))
+			return 1;
+		printf("%6zu bytes a piece: %8.1f ns\n", piece_bytes,
+			median(result.submit) * (double)clock_ticks_to_ns(1000000) / 1e6);
+	}
+	return 0;
+}
+
+/* As many queue pairs as `queues`; the reads come from the reactor that is the last to get one. */
+static int measure_drive(struct reactor_group *group, unsigned queues, uint32_t sgls,
+	int (*measurement)(struct reactor *reactor))
+{
 	struct nvme_options options = {.group = group};
 	struct fail fail = {0};
-	struct mock *mock;
+	struct mock *mock = mock_create(NULL, true);
+	struct reactor *reactor;
 	struct nvme *nvme;
 	int status;
 
+	mock->queues_granted = queues;
+	mock->identity.sgls = le32_of(sgls);
+	if (nvme_create(&nvme, &mock->bus, &options, false, &fail)) {
+		fprintf(stderr, "nvme-bench: %s\n", fail.text);
+		return 1;
+	}
+	reactor = reactor_at(group, (nvme->first_reactor + 1) % REACTORS);
+	if (blockdev_open_queue(nvme_device(nvme, 0), reactor, &queue, &fail)) {
+		fprintf(stderr, "nvme-bench: %s\n", fail.text);
+		return 1;
+	}
+	pair = nvme->queues[queues - 1];
+	guest = pair->reactor == reactor ? NULL : reactor;
+	status = measurement(reactor);
+	blockdev_close_queue(queue);
+	nvme_destroy(nvme);
+	mock_destroy(mock);
+	return status;
+}
+
+int main(void)
+{
+	struct reactor_group *group = reactor_sim_create(REACTORS, 1);
+	struct fail fail = {0};
+	int status;
+
 	log_threshold(LOG_LEVEL_ERROR);
+	clock_calibrate();
 	space = memory_map(SPACE_BYTES, NULL);
-	if (!space || memory_start(1, ARENA_BYTES, &fail) ||
+	if (!space || memory_start(REACTORS, ARENA_BYTES, &fail) ||
 		dma_register(space, SPACE_BYTES, "the benchmark's buffers", &fail)) {
 		fprintf(stderr, "nvme-bench: no memory %s\n", fail.text);
 		return 1;
 	}
 	memset(space, 1, SPACE_BYTES);
-	mock = mock_create(NULL, true);
-	if (nvme_create(&nvme, &mock->bus, &options, false, &fail) ||
-		blockdev_open_queue(nvme_device(nvme, 0), reactor_at(group, 0), &queue, &fail)) {
-		fprintf(stderr, "nvme-bench: %s\n", fail.text);
-		return 1;
-	}
-	pair = nvme->queues[0];
-	status = measure(reactor_at(group, 0));
-	blockdev_close_queue(queue);
-	nvme_destroy(nvme);
-	mock_destroy(mock);
+	status = measure_drive(group, REACTORS, 0, measure) || measure_drive(group, 1, 0, measure);
+	printf("16 KiB in pieces, without SGLs\n");
+	status = status || measure_drive(group, REACTORS, 0, measure_scattered);
+	printf("16 KiB in pieces, with SGLs\n");
+	status = status || measure_drive(group, REACTORS, NVME_SGLS_BYTES, measure_scattered);
 	dma_unregister(space);
 	memory_stop();
 	reactor_sim_destroy(group);

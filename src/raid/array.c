@@ -202,6 +202,14 @@ int build_claim(const struct build *build, struct fail *fail)
 	return 0;
 }
 
+void array_allow_for(struct array *array, const struct blockdev *member)
+{
+	array->volatile_members |= member->volatile_cache;
+	array->dev.volatile_cache |= member->volatile_cache;
+	array->whole->dev.volatile_cache |= member->volatile_cache;
+	array->members_clear &= member->discard_zeroes;
+}
+
 static void init_dev(struct array *array)
 {
 	const struct geometry *geometry = &array->geometry;
@@ -216,14 +224,9 @@ static void init_dev(struct array *array)
 	snprintf(array->dev.name, sizeof(array->dev.name), "%s", array->config.name);
 	array->members_clear = true;
 	for (unsigned i = 0; i < geometry->members; i++) {
-		const struct blockdev *member = array->config.member[i];
-
-		if (!member)
-			continue;
-		array->volatile_members |= member->volatile_cache;
-		array->members_clear &= member->discard_zeroes;
+		if (array->config.member[i])
+			array_allow_for(array, array->config.member[i]);
 	}
-	array->dev.volatile_cache = array->volatile_members;
 	array->dev.discard_zeroes = array->members_clear;
 }
 
@@ -261,6 +264,20 @@ static void array_free(struct array *array)
 	free(array);
 }
 
+/* Copies of members that are still being made. */
+static void allow_for_replacements(struct array *array, const struct build *build)
+{
+	const struct superblock *superblock = &build->superblock;
+
+	for (unsigned i = superblock->members; i < SUPERBLOCK_ROWS; i++) {
+		unsigned member = superblock->rows[i].replaces - array->first_row;
+
+		if (superblock->rows[i].state == ROW_REPLACING && build->dev[i] &&
+			member < array->geometry.members)
+			array_allow_for(array, build->dev[i]);
+	}
+}
+
 /* A plain array that is the whole, or a part of it. */
 static struct array *plain_new(const struct build *build, unsigned part, unsigned each)
 {
@@ -281,6 +298,7 @@ static struct array *plain_new(const struct build *build, unsigned part, unsigne
 		return NULL;
 	array->part = part;
 	array->first_row = part * each;
+	allow_for_replacements(array, build);
 	array->region_stripes = superblock->region_bytes / superblock->chunk_bytes;
 	array->regions = divide_up(superblock->stripes, array->region_stripes);
 	array->log = superblock->layout.log;

@@ -48,6 +48,10 @@ struct array {
 	struct array *parts[RAID_MEMBERS_MAX];
 };
 
+/* A member, or the copy of one, is asked for what all can do, and what it needs all get: paused, or
+ * before the array runs. array: plain, or a part. */
+void array_allow_for(struct array *array, const struct blockdev *member);
+
 /* The arrays that have members: the parts, or a plain array itself. */
 static inline unsigned array_plain_count(const struct array *array)
 {
@@ -107,7 +111,7 @@ struct replay {
 	const struct superblock *superblock;
 	struct blockdev_queue *queues[SUPERBLOCK_ROWS]; /* NULL: absent, failed */
 	struct reactor_group *group;
-	int failed_row;	      /* on an error: the member that answered with one; -1: none did */
+	int failed_row; /* on an error: the member that answered with one; -1: none did */
 };
 int replay_log(struct replay *replay, struct fail *fail);
 /* What was read from a cache, or written without waiting, is stable. */

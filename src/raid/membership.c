@@ -421,10 +421,7 @@ static int put_to_work(
 		return error;
 	part->config.member[call.member] = call.dev;
 	whole->config.member[slot] = call.dev;
-	part->volatile_members |= call.dev->volatile_cache;
-	part->dev.volatile_cache |= call.dev->volatile_cache;
-	whole->dev.volatile_cache |= call.dev->volatile_cache;
-	part->members_clear &= call.dev->discard_zeroes;
+	array_allow_for(part, call.dev);
 	entry->watermark = watermark;
 	entry->resyncable = resyncable;
 	keeper_row_set(keeper, slot, ROW_REBUILDING);
@@ -507,6 +504,7 @@ int array_replace(struct array *array, unsigned spare, unsigned slot, struct fai
 	if (error)
 		goto resume;
 	bad_forget(array, spare);
+	array_allow_for(part, call.dev); /* it gets whatever is written, from now on */
 	entry->replaces = (uint8_t)slot;
 	entry->watermark = 0;
 	keeper_row_set(keeper, spare, ROW_REPLACING);
@@ -633,7 +631,6 @@ static int take_slot(struct array *whole, unsigned row, struct fail *fail)
 	move_row(whole, row, slot);
 	keeper_row_set(keeper, slot, ROW_IN_SYNC);
 	part->config.member[call.member] = whole->config.member[slot] = keeper->rows[slot].dev;
-	part->volatile_members |= keeper->rows[slot].dev->volatile_cache;
 	return 0;
 }
 

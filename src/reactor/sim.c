@@ -15,6 +15,9 @@ struct sim_group {
 	unsigned hurry_per_thousand;
 	uint64_t now_ns;
 	unsigned quiet_turns; /* since anything was done */
+	void (*between)(void *argument);
+	void *between_argument;
+	bool is_between;
 };
 
 static struct sim_group *sim_of(const struct reactor_group *group)
@@ -53,9 +56,9 @@ static bool advance_clock(struct sim_group *sim)
 	return true;
 }
 
-bool reactor_sim_step(struct reactor_group *group)
+static bool step(struct sim_group *sim)
 {
-	struct sim_group *sim = sim_of(group);
+	struct reactor_group *group = &sim->group;
 
 	if (sim->hurry_per_thousand && random_chance(&sim->random, sim->hurry_per_thousand))
 		advance_clock(sim);
@@ -73,6 +76,19 @@ bool reactor_sim_step(struct reactor_group *group)
 	else
 		sim->quiet_turns++;
 	return true;
+}
+
+bool reactor_sim_step(struct reactor_group *group)
+{
+	struct sim_group *sim = sim_of(group);
+	bool more = step(sim);
+
+	if (sim->between && !sim->is_between) {
+		sim->is_between = true;
+		sim->between(sim->between_argument);
+		sim->is_between = false;
+	}
+	return more;
 }
 
 bool reactor_sim_until(struct reactor_group *group, const bool *flag)
@@ -148,6 +164,13 @@ void reactor_sim_destroy(struct reactor_group *group)
 void reactor_sim_hurry(struct reactor_group *group, unsigned per_thousand)
 {
 	sim_of(group)->hurry_per_thousand = per_thousand;
+}
+
+void reactor_sim_between(
+	struct reactor_group *group, void (*function)(void *argument), void *argument)
+{
+	sim_of(group)->between = function;
+	sim_of(group)->between_argument = argument;
 }
 
 struct reactor *reactor_sim_leave(void)

@@ -29,6 +29,11 @@ bool reactor_sim_until(struct reactor_group *group, const bool *flag);
  * slow, as it were. */
 void reactor_sim_hurry(struct reactor_group *group, unsigned per_thousand);
 
+/* Another control thread, as it were: called between two steps, also of those in which the calling
+ * thread waits for a reactor, but not by its own. It may step, and call into the reactors. */
+void reactor_sim_between(
+	struct reactor_group *group, void (*function)(void *argument), void *argument);
+
 /* Between these two another group may be stepped, although a reactor of this one is in the midst of
  * its turn: what a crash at that moment would leave is recovered there. */
 struct reactor *reactor_sim_leave(void);

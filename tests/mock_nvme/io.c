@@ -18,6 +18,60 @@ void *mock_reach(struct mock *mock, uint64_t iova, size_t bytes)
 	return NULL;
 }
 
+/* The descriptors of an SGL (base 4.3.2): one in the command, or one segment, which is the last. */
+static unsigned sgl_descriptors(
+	struct mock *mock, const struct nvme_command *command, const struct nvme_sgl **list)
+{
+	uint32_t bytes = le32_get(command->sgl.bytes);
+
+	*list = &command->sgl;
+	if (command->sgl.type == NVME_SGL_DATA)
+		return 1;
+	if (command->sgl.type != NVME_SGL_LAST_SEGMENT || !bytes || bytes % sizeof(**list))
+		return 0;
+	*list = mock_reach(mock, le64_get(command->sgl.address), bytes);
+	return *list ? (unsigned)(bytes / sizeof(**list)) : 0;
+}
+
+static unsigned sgl_pieces(struct mock *mock, const struct nvme_command *command, size_t bytes,
+	struct mock_piece pieces[MOCK_PIECES_MAX])
+{
+	unsigned align = (le32_get(mock->identity.sgls) & NVME_SGLS_UNIT_MASK) == NVME_SGLS_DWORDS
+				 ? sizeof(le32)
+				 : 1;
+	const struct nvme_sgl *list;
+	unsigned count = sgl_descriptors(mock, command, &list);
+	size_t sum = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t address = le64_get(list[i].address);
+		uint32_t length = le32_get(list[i].bytes);
+
+		sum += length;
+		pieces[i] = (struct mock_piece){mock_reach(mock, address, length), length};
+		if (list[i].type != NVME_SGL_DATA || (address | length) % align || !length ||
+			!pieces[i].memory)
+			count = 0;
+	}
+	mock->sgls++;
+	mock->bad_prps += !count || sum != bytes;
+	return sum == bytes ? count : 0;
+}
+
+const char *mock_first(struct mock *mock, const struct nvme_command *command)
+{
+	const struct nvme_sgl *list = &command->sgl;
+	unsigned faults = mock->iommu_faults;
+	const char *first = NULL;
+
+	if (!(command->flags & NVME_COMMAND_SGL))
+		first = mock_reach(mock, le64_get(command->prp1), 1);
+	else if (sgl_descriptors(mock, command, &list))
+		first = mock_reach(mock, le64_get(list->address), 1);
+	mock->iommu_faults = faults;
+	return first;
+}
+
 /* Walks PRPs as base 4.3.1 wants them, and counts whatever does not follow it. */
 unsigned mock_pieces(struct mock *mock, const struct nvme_command *command, size_t bytes,
 	struct mock_piece pieces[MOCK_PIECES_MAX])
@@ -27,7 +81,9 @@ unsigned mock_pieces(struct mock *mock, const struct nvme_command *command, size
 	bool one_more = bytes > length && bytes - length <= PAGE;
 	unsigned count = 0;
 
-	if (at % 4 || (bytes > length && !one_more && list % 8)) {
+	if (command->flags & NVME_COMMAND_SGL && mock->identity.sgls.raw)
+		return sgl_pieces(mock, command, bytes, pieces);
+	if (command->flags || at % 4 || (bytes > length && !one_more && list % 8)) {
 		mock->bad_prps++;
 		return 0;
 	}

@@ -185,6 +185,8 @@ static void accept(struct mock *mock, unsigned queue, const struct nvme_command 
 	mock->pending_count++;
 	*pending = (struct mock_pending){
 		.command = *command, .queue = queue, .due_ns = mock_now_ns(mock), .answers = 1};
+	if (queue && mock->io_ns_max)
+		pending->due_ns += random_below(&mock->random, mock->io_ns_max);
 	apply_rules(mock, pending);
 }
 
@@ -275,13 +277,11 @@ bool mock_holds(struct mock *mock, const void *memory, size_t bytes)
 {
 	for (unsigned i = 0; i < mock->pending_count; i++) {
 		const struct nvme_command *command = &mock->pending[i].command;
-		unsigned faults = mock->iommu_faults;
-		char *at;
+		const char *at;
 
 		if (!mock->pending[i].queue || mock->pending[i].executed)
 			continue;
-		at = mock_reach(mock, le64_get(command->prp1), 1);
-		mock->iommu_faults = faults;
+		at = mock_first(mock, command);
 		if (at >= (const char *)memory && at < (const char *)memory + bytes)
 			return true;
 	}
@@ -555,7 +555,7 @@ static void map_registers(struct mock *mock)
 	bar_guard(mock->registers, MOCK_REGISTER_BYTES);
 }
 
-struct mock *mock_create(struct reactor_group *group, bool by_hand)
+struct mock *mock_create_bare(struct reactor_group *group, bool by_hand)
 {
 	struct mock *mock = calloc(1, sizeof(*mock));
 	pthread_mutexattr_t recursive;
@@ -576,7 +576,6 @@ struct mock *mock_create(struct reactor_group *group, bool by_hand)
 	mock->interval_ns = STEP_NS;
 	mock->queues_granted = MOCK_QUEUES - 1;
 	set_identity(mock);
-	mock_namespace_set(mock, 0, 64 << 20, 9);
 	mock->iommu.map = iommu_map;
 	mock->iommu.unmap = iommu_unmap;
 	mock->iommu.ranges[0] = (struct dma_range){0, (1ull << 39) - 1};
@@ -586,6 +585,14 @@ struct mock *mock_create(struct reactor_group *group, bool by_hand)
 	timer_init(&mock->timer, mock_tick);
 	if (group && !by_hand)
 		reactor_call(reactor_at(group, 0), start_timer, mock);
+	return mock;
+}
+
+struct mock *mock_create(struct reactor_group *group, bool by_hand)
+{
+	struct mock *mock = mock_create_bare(group, by_hand);
+
+	mock_namespace_set(mock, 0, 64 << 20, 9);
 	return mock;
 }
 

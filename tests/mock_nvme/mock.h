@@ -119,6 +119,7 @@ struct mock {
 	struct nvme_health health;
 	unsigned queues_granted;
 	uint64_t enable_ns, disable_ns; /* how long it takes */
+	uint64_t io_ns_max;		/* ios take a random time below; 0: they are done at once */
 	bool will_not_disable, will_not_enable, ignores_abort, reset_fails, format_fails;
 	bool destroyed_with_bus; /* free on the bus's destroy() */
 
@@ -137,6 +138,7 @@ struct mock {
 
 	/* What it has seen. */
 	unsigned iommu_faults, bad_prps, bad_commands;
+	unsigned sgls; /* commands that had one */
 	unsigned reads, writes, flushes, fuas, datasets, zeroes, deallocations, aborts;
 	unsigned commands; /* of I/O queues */
 	unsigned enables, resets, shutdowns, formats;
@@ -147,6 +149,8 @@ struct mock {
 /* group: of a simulation, or NULL. A controller with one namespace of 64 MiB, 512-byte LBAs and a
  * volatile cache; change it before the driver sees it. It listens to dma_register(). */
 struct mock *mock_create(struct reactor_group *group, bool by_hand);
+/* The same without a namespace. */
+struct mock *mock_create_bare(struct reactor_group *group, bool by_hand);
 /* After the driver is gone. */
 void mock_destroy(struct mock *mock);
 void mock_namespace_set(struct mock *mock, unsigned index, uint64_t bytes, unsigned lba_shift);
@@ -170,9 +174,11 @@ struct mock_piece {
 };
 /* Memory at a device address; NULL, and a fault is counted, when the IOMMU does not map it. */
 void *mock_reach(struct mock *mock, uint64_t iova, size_t bytes);
-/* The memory that the PRPs of a command name; 0: they are wrong, which is counted. */
+/* The memory that the PRPs or the SGL of a command name; 0: they are wrong, which is counted. */
 unsigned mock_pieces(struct mock *mock, const struct nvme_command *command, size_t bytes,
 	struct mock_piece pieces[MOCK_PIECES_MAX]);
+/* Where the data of a command begins; NULL: nowhere. */
+const char *mock_first(struct mock *mock, const struct nvme_command *command);
 /* Carry out a command; return its status; *result: DW0. */
 unsigned mock_admin(struct mock *mock, const struct nvme_command *command, uint32_t *result);
 unsigned mock_io(struct mock *mock, const struct nvme_command *command);

@@ -11,7 +11,9 @@
 #
 # Drives, by serial number (all but GROUP1 have a PCI Express port of their own, so they can be unplugged):
 #
-#     SER0 - SER9    96 MiB; 4096-byte blocks, SER8 and SER9 512-byte ones; SER4 has sectors that cannot be read
+#     SER0 - SER9    96 MiB; 4096-byte blocks, SER8 and SER9 512-byte ones; SER4 has sectors that cannot be read; SER6 and
+#                    SER7 have one I/O queue
+#     MANY           three namespaces: 32 MiB of 4096-byte blocks, 32 MiB of 512-byte ones, 48 MiB of 4096-byte ones
 #     HELD, SIGN     32 MiB, 512-byte blocks: for a mounted file system, and for one that nobody has mounted
 #     GROUP0, GROUP1 32 MiB: two functions of one device, hence in one IOMMU group
 #
@@ -55,8 +57,26 @@ machine_drive() {
 
 # SERIAL BLOCK_BYTES [PORT OF ANOTHER].
 machine_device() {
-	local serial=$1 block=$2 port=${3:-$1}
-	echo "nvme,id=$serial,serial=$serial,drive=$serial,bus=port-$port,logical_block_size=$block,physical_block_size=$block"
+	local serial=$1 block=$2 port=${3:-$1} queues=
+	[[ $serial != SER[67] ]] || queues=,max_ioqpairs=1
+	echo "nvme,id=$serial,serial=$serial,drive=$serial,bus=port-$port,logical_block_size=$block,physical_block_size=$block$queues"
+}
+
+# A controller with namespaces 1, 2, ...: SERIAL MIB:BLOCK_BYTES...
+machine_namespaces() {
+	local serial=$1 number=0 namespace
+	shift
+	machine_number=$((machine_number + 1))
+	machine_options+=(
+		-device "pcie-root-port,id=port-$serial,chassis=$machine_number,slot=$machine_number,bus=pcie.0"
+		-device "nvme,id=$serial,serial=$serial,bus=port-$serial")
+	for namespace; do
+		number=$((number + 1))
+		truncate -s "${namespace%:*}M" "$machine_work/$serial-$number.img"
+		machine_options+=(
+			-drive "if=none,id=$serial-$number,format=raw,cache=unsafe,discard=unmap,file=$machine_work/$serial-$number.img"
+			-device "nvme-ns,drive=$serial-$number,bus=$serial,nsid=$number,logical_block_size=${namespace#*:},physical_block_size=${namespace#*:}")
+	done
 }
 
 machine_drives() {
@@ -76,6 +96,7 @@ machine_drives() {
 		-blockdev "$bad,node-name=SER4,image=SER4-file,discard=unmap"
 		-device "pcie-root-port,id=port-SER4,chassis=$machine_number,slot=$machine_number,bus=pcie.0"
 		-device "$(machine_device SER4 4096)")
+	machine_namespaces MANY 32:4096 32:512 48:4096
 	machine_drive HELD 32 512
 	machine_drive SIGN 32 512
 	truncate -s 32M "$machine_work"/GROUP{0,1}.img

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "fleet.h"
 #include "reactor/sim.h"
 #include "run.h"
 
@@ -53,6 +54,8 @@ static void request_done(struct io *io)
 		run_wrong("depth %u: a request completed twice", world->level);
 	if (reactor_self() != request->client->reactor)
 		run_wrong("depth %u: a request completed on another reactor", world->level);
+	if (world->fleet)
+		fleet_check_returned(world, request->memory);
 	request->busy = false;
 	world->busy--;
 	if (request->kind == IO_WRITE)
@@ -197,6 +200,14 @@ static void pick_range(struct world *world, struct client_io *request)
 	request->blocks = (uint32_t)MIN((uint64_t)request->blocks, blocks - request->first);
 }
 
+static bool is_full(const struct client *client)
+{
+	for (unsigned i = 0; i < CLIENT_IOS; i++)
+		if (!client->ios[i].busy)
+			return false;
+	return true;
+}
+
 static unsigned client_poll(struct poller *poller)
 {
 	struct client *client = container_of(poller, struct client, poller);
@@ -204,6 +215,9 @@ static unsigned client_poll(struct poller *poller)
 	unsigned burst, work = 0;
 
 	if (!world->ios_left || world->paused)
+		return 0;
+	/* Controllers need the clock, which stands still while there is something to do. */
+	if (world->fleet && is_full(client))
 		return 0;
 	burst = (unsigned)random_below(&world->random, 3);
 	for (unsigned i = 0; i < CLIENT_IOS && burst && world->ios_left; i++) {

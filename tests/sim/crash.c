@@ -242,7 +242,7 @@ void fail_the_rest(struct world *world)
 			continue;
 		world->good[slot] = false;
 		if (in_thousand(world, 500))
-			sim_drive_kill(&world->drive[drive]);
+			world_kill(world, (unsigned)drive);
 		else if (array_fail_member(world->array, slot, true, &fail))
 			run_wrong(
 				"depth %u: cannot fail slot %u: %s", world->level, slot, fail.text);

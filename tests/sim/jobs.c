@@ -160,6 +160,7 @@ unsigned jobs_run(const struct jobs *jobs, struct run_counts *sum)
 		sum->restarts += counts->restarts;
 		sum->sweeps += counts->sweeps;
 		sum->halves += counts->halves;
+		sum->troubles += counts->troubles;
 	}
 	munmap(board, sizeof(*board));
 	return wrong;

@@ -73,7 +73,7 @@ void setup_describe(const struct setup *setup, char *text, unsigned bytes)
 		setup->beyond ? ", beyond redundancy" : "");
 }
 
-static void choose(struct setup *setup, struct random *random, const struct life_options *options)
+void setup_choose(struct setup *setup, struct random *random, const struct life_options *options)
 {
 	static const enum consistency policies[] = {
 		CONSISTENCY_LOG, CONSISTENCY_LOG, CONSISTENCY_ADAPTIVE, CONSISTENCY_BITMAP};
@@ -102,6 +102,8 @@ static void choose(struct setup *setup, struct random *random, const struct life
 	setup->reactors = 1 + (unsigned)random_below(random, REACTORS);
 	setup->beyond = !options->crashes && random_chance(random, 80);
 	setup->prompt = random_chance(random, 150);
+	/* Not amidst crashes: they find less of what crashes are about then. */
+	setup->odd_spare = !options->crashes;
 	setup_complete(setup);
 }
 
@@ -254,7 +256,7 @@ void life_run(uint64_t seed, const struct life_options *options)
 	unsigned operations;
 
 	run_begin(seed);
-	choose(&setup, &random, options);
+	setup_choose(&setup, &random, options);
 	setup_describe(&setup, run.setting, sizeof(run.setting));
 	world = create(&setup, &random, options->crashes);
 	world->crash = options->crashes ? crash_random : NULL;

@@ -17,6 +17,8 @@ struct life_options {
 
 void life_run(uint64_t seed, const struct life_options *options);
 
+/* One that the options allow. */
+void setup_choose(struct setup *setup, struct random *random, const struct life_options *options);
 /* Fills in what follows from the level, the members, the stripes and so on. */
 void setup_complete(struct setup *setup);
 void setup_describe(const struct setup *setup, char *text, unsigned bytes);

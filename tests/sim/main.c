@@ -8,6 +8,7 @@
  *	                     --samples M: states at each crash, at most (64); --seconds T: no longer
  *	sim --damage N       N arrays of which more is lost, here and there, than they survive
  *	sim --memory N       N arrays in which each allocation fails
+ *	sim --nvme N         N lives over the NVMe driver, whose controllers misbehave
  *	sim --mutants        every deliberate fault must be noticed (a -Dmutants=true build),
  *	                     and every defect of a drive's firmware
  *
@@ -32,10 +33,19 @@
 #include "jobs.h"
 #include "life.h"
 #include "memory_loss.h"
+#include "nvme_life.h"
 
 enum { SAMPLES_DEFAULT = 64 };
 
-enum mode { MODE_LIVES, MODE_STATES, MODE_EXHAUSTIVE, MODE_MEMORY, MODE_DAMAGE, MODE_MUTANTS };
+enum mode {
+	MODE_LIVES,
+	MODE_STATES,
+	MODE_EXHAUSTIVE,
+	MODE_MEMORY,
+	MODE_NVME,
+	MODE_DAMAGE,
+	MODE_MUTANTS
+};
 
 struct options {
 	enum mode mode;
@@ -70,6 +80,13 @@ static void run_damage(uint64_t number, const void *argument)
 	damage_run(number);
 }
 
+static void run_nvme(uint64_t number, const void *argument)
+{
+	const struct options *options = argument;
+
+	nvme_life_run(number, &options->life);
+}
+
 static void describe(const struct options *options, const char *mode)
 {
 	snprintf(run.command, sizeof(run.command), "%s --count 1 --jobs 1%s%s%s%s", mode,
@@ -93,29 +110,38 @@ static int say_figures(const char *what, const struct run_counts *sum, unsigned 
 
 static int run_mode(struct options *options)
 {
-	static const char *const names[] = {
-		"--lives 1", "--states 1000000", "--exhaustive", "--memory 1", "--damage 1"};
-	static const char *const titles[] = {"lives", "states", "exhaustive", "memory", "damage"};
+	static const struct {
+		const char *name, *title;
+		void (*run)(uint64_t number, const void *argument);
+		bool repeat;
+	} modes[] = {
+		[MODE_LIVES] = {"--lives 1", "lives", run_life, true},
+		[MODE_STATES] = {"--states 1000000", "states", run_life, true},
+		[MODE_EXHAUSTIVE] = {"--exhaustive", "exhaustive", run_case, false},
+		[MODE_MEMORY] = {"--memory 1", "memory", run_memory, false},
+		[MODE_DAMAGE] = {"--damage 1", "damage", run_damage, false},
+		[MODE_NVME] = {"--nvme 1", "nvme", run_nvme, true},
+	};
 	struct run_counts sum;
 	double start = seconds_now();
 	unsigned wrong;
 
-	describe(options, names[options->mode]);
-	options->jobs.run = options->mode == MODE_EXHAUSTIVE ? run_case
-			    : options->mode == MODE_MEMORY   ? run_memory
-			    : options->mode == MODE_DAMAGE   ? run_damage
-							     : run_life;
+	describe(options, modes[options->mode].name);
+	options->jobs.run = modes[options->mode].run;
 	options->jobs.argument = options;
 	options->life.crashes = options->mode == MODE_STATES;
+	options->jobs.repeat = modes[options->mode].repeat;
 	options->jobs.go_on = options->mode == MODE_EXHAUSTIVE;
-	options->jobs.repeat = options->mode == MODE_LIVES || options->mode == MODE_STATES;
 	if (options->mode == MODE_EXHAUSTIVE && options->jobs.count > exhaustive_cases())
 		options->jobs.count = exhaustive_cases();
 	wrong = jobs_run(&options->jobs, &sum);
 	if (options->mode == MODE_EXHAUSTIVE)
 		printf("%" PRIu64 " cases, at most %u states at each crash\n", sum.lives,
 			options->samples);
-	return say_figures(titles[options->mode], &sum, wrong, seconds_now() - start);
+	if (options->mode == MODE_NVME)
+		printf("%" PRIu64 " troubles of controllers, that no member was lost by\n",
+			sum.troubles);
+	return say_figures(modes[options->mode].title, &sum, wrong, seconds_now() - start);
 }
 
 /* --- mutants ---------------------------------------------------------------------------------- */
@@ -228,6 +254,7 @@ static const struct option long_options[] = {
 	{"exhaustive", no_argument, NULL, 'x'},
 	{"memory", required_argument, NULL, 'o'},
 	{"damage", required_argument, NULL, 'd'},
+	{"nvme", required_argument, NULL, 'v'},
 	{"mutants", no_argument, NULL, 'M'},
 	{"samples", required_argument, NULL, 'p'},
 	{"seconds", required_argument, NULL, 't'},
@@ -261,6 +288,10 @@ static bool take(struct options *options, int option, const char *value)
 		return true;
 	case 'd':
 		options->mode = MODE_DAMAGE;
+		options->jobs.count = number(value);
+		return true;
+	case 'v':
+		options->mode = MODE_NVME;
 		options->jobs.count = number(value);
 		return true;
 	case 'M':

@@ -55,10 +55,10 @@ static int pick_victim(struct world *world)
 }
 
 /* A drive that nobody uses. */
-static int pick_drive(const struct world *world)
+static int pick_drive(struct world *world)
 {
 	for (unsigned i = 0; i < world->drives; i++)
-		if (!world->drive[i].dev.user[0] && !world->drive[i].dead && !world->absent[i] &&
+		if (!world_dev(world, i)->user[0] && !world->drive[i].dead && !world->absent[i] &&
 			!world->drive[i].flaky_per_thousand)
 			return (int)i;
 	return -1;
@@ -167,7 +167,7 @@ static bool kill_member(struct world *world, bool disturbed)
 	run.counts.losses++;
 	if (disturbed)
 		crash_soon(world);
-	sim_drive_kill(&world->drive[drive]);
+	world_kill(world, (unsigned)drive);
 	return true;
 }
 
@@ -197,9 +197,9 @@ static int add_spare(struct world *world)
 
 	if (drive < 0)
 		return -1;
-	must(world, array_add_spare(world->array, &world->drive[drive].dev, NULL, &fail),
+	must(world, array_add_spare(world->array, world_dev(world, (unsigned)drive), NULL, &fail),
 		"adding a spare", &fail);
-	return row_of(world, &world->drive[drive].dev);
+	return row_of(world, world_dev(world, (unsigned)drive));
 }
 
 static int failed_slot(struct world *world)
@@ -230,28 +230,33 @@ static bool use_spare(struct world *world, bool disturbed)
 	return rebuild(world, disturbed);
 }
 
+/* Nobody uses it, and it works, or can be made to. */
+static bool is_free(struct world *world, unsigned drive)
+{
+	return !world_dev(world, drive)->user[0] && !world->absent[drive] &&
+	       (!world->drive[drive].dead || random_chance(&world->random, 300));
+}
+
 static bool readd(struct world *world, bool disturbed)
 {
 	/* A crash while this waits runs deeper worlds, which come here as well. */
 	static struct superblock superblocks[WORLDS];
 	struct superblock *superblock = &superblocks[world->level];
-	struct sim_drive *drive = NULL;
+	unsigned drive = 0;
 	struct fail fail;
 	int error;
 
 	remove_members(world);
-	for (unsigned i = 0; i < world->drives && !drive; i++)
-		if (!world->drive[i].dev.user[0] && !world->absent[i] &&
-			(!world->drive[i].dead || random_chance(&world->random, 300)))
-			drive = &world->drive[i];
-	if (!drive || failed_slot(world) < 0)
+	while (drive < world->drives && !is_free(world, drive))
+		drive++;
+	if (drive == world->drives || failed_slot(world) < 0)
 		return false;
-	if (drive->dead)
-		sim_drive_revive(drive, &world->random);
-	if (superblock_read(superblock, &drive->dev, reactor_at(world->group, 0),
+	if (world->drive[drive].dead)
+		world_revive(world, drive);
+	if (superblock_read(superblock, world_dev(world, drive), reactor_at(world->group, 0),
 		    &world->setup->places, &fail))
 		return false;
-	error = array_readd(world->array, &drive->dev, superblock, &fail);
+	error = array_readd(world->array, world_dev(world, drive), superblock, &fail);
 	run_trace((uint64_t)error);
 	world_refresh(world);
 	return error ? false : rebuild(world, disturbed);
@@ -324,7 +329,7 @@ static bool restart(struct world *world)
 		world->crash(world);
 	for (unsigned i = 0; i < world->drives; i++)
 		if (world->drive[i].dead && random_chance(&world->random, 300))
-			sim_drive_revive(&world->drive[i], &world->random);
+			world_revive(world, i);
 	if (random_chance(&world->random, 200))
 		lose_rings(world);
 	writes = data_writes(world);

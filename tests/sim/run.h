@@ -16,7 +16,8 @@ struct run_counts {
 	uint64_t states;  /* crashes that were recovered from and verified */
 	uint64_t refused; /* of them, those where the write hole was open, as documented */
 	uint64_t restarts, sweeps;
-	uint64_t halves; /* arrays that were halved */
+	uint64_t halves;   /* arrays that were halved */
+	uint64_t troubles; /* of NVMe controllers, that no member may be lost by */
 };
 
 struct run {

@@ -12,6 +12,7 @@
 #include "base/bits.h"
 #include "base/log.h"
 #include "client.h"
+#include "fleet.h"
 #include "parity/parity.h"
 #include "raid/assembly.h"
 #include "reactor/sim.h"
@@ -46,6 +47,15 @@ void worlds_prepare(void)
 		clients_allocate(worlds[i]);
 	}
 	world_enter(worlds[0]);
+}
+
+void world_renew_memory(void)
+{
+	struct fail fail;
+
+	memory_stop();
+	if (memory_start(REACTORS, ARENA_BYTES, &fail))
+		abort();
 }
 
 struct world *world_enter(struct world *world)
@@ -83,7 +93,7 @@ static void before_command(void *owner, const struct io *io)
 		if (world->cancel)
 			atomic_store(world->cancel, true);
 		else if (!world->drive[world->kill_drive].dead)
-			sim_drive_kill(&world->drive[world->kill_drive]);
+			world_kill(world, world->kill_drive);
 	}
 	if (world->crash_in &&
 		(!--world->crash_in ||
@@ -125,9 +135,11 @@ void world_close(struct world *world)
 	for (unsigned i = 0; i < world->drives; i++) {
 		if (!list_empty(&world->drive[i].queues))
 			run_wrong("depth %u: drive %u is still in use", world->level, i);
-		if (world->drive[i].dev.user[0])
+		if (world_dev(world, i)->user[0])
 			run_wrong("depth %u: drive %u is still claimed", world->level, i);
 	}
+	if (world->fleet)
+		fleet_close(world);
 	reactor_sim_destroy(world->group);
 	for (unsigned i = 0; i < REACTORS; i++)
 		if (arena_free_bytes(memory_arena(i)) != arena_bytes(memory_arena(i)))
@@ -148,7 +160,8 @@ static void init_drive(struct world *world, unsigned index, const struct layout 
 	blocks += index < setup->members ? random_below(&world->random, 3) : 2;
 	sim_drive_init(drive, name, blocks, setup->block_bytes);
 	drive->dev.volatile_cache = setup->volatile_cache;
-	drive->dev.discard_zeroes = setup->discard_zeroes;
+	drive->dev.discard_zeroes =
+		setup->discard_zeroes && !(setup->odd_spare && index == setup->members);
 	drive->prompt = setup->prompt;
 	drive->eager_per_thousand = 400 + (unsigned)random_below(&world->random, 600);
 	drive->log_first = layout->log.offset / setup->block_bytes;
@@ -190,6 +203,8 @@ struct world *world_create_drives(const struct setup *setup, uint64_t seed)
 	for (unsigned i = 0; i < setup->members; i++)
 		world->good[i] = true;
 	world_open(world, random_next(&world->random));
+	if (setup->nvme)
+		fleet_open(world);
 	return world;
 }
 
@@ -199,7 +214,7 @@ int world_create_array(struct world *world, struct fail *fail)
 	int error;
 
 	for (unsigned i = 0; i < config.members; i++)
-		config.member[i] = &world->drive[i].dev;
+		config.member[i] = world_dev(world, i);
 	error = array_create(&world->array, &config, world->group, fail);
 	if (error)
 		world->array = NULL;
@@ -227,6 +242,27 @@ struct world *world_create(const struct setup *setup, uint64_t seed)
 		run_wrong("cannot create: %s", fail.text);
 	world_begin(world);
 	return world;
+}
+
+struct blockdev *world_dev(struct world *world, unsigned index)
+{
+	return world->fleet ? fleet_dev(world, index) : &world->drive[index].dev;
+}
+
+void world_kill(struct world *world, unsigned index)
+{
+	if (world->fleet)
+		fleet_kill(world, index);
+	else
+		sim_drive_kill(&world->drive[index]);
+}
+
+void world_revive(struct world *world, unsigned index)
+{
+	if (world->fleet)
+		fleet_revive(world, index);
+	else
+		sim_drive_revive(&world->drive[index], &world->random);
 }
 
 /* --- start and stop --------------------------------------------------------------------------- */
@@ -273,11 +309,12 @@ static void search_drives(struct world *world, struct search *search)
 
 		if (world->absent[order[i]] || drive->dead)
 			continue;
-		if (superblock_read(superblock, &drive->dev, reactor_at(world->group, 0),
-			    &world->setup->places, &fail))
+		if (superblock_read(superblock, world_dev(world, order[i]),
+			    reactor_at(world->group, 0), &world->setup->places, &fail))
 			continue;
 		say_superblock(drive, superblock);
-		search->found[search->count++] = (struct found){&drive->dev, superblock, ""};
+		search->found[search->count++] =
+			(struct found){world_dev(world, order[i]), superblock, ""};
 	}
 }
 
@@ -363,10 +400,10 @@ void world_check_notes(struct world *world)
 
 /* --- book-keeping ----------------------------------------------------------------------------- */
 
-static unsigned index_of(const struct world *world, const struct blockdev *dev)
+static unsigned index_of(struct world *world, const struct blockdev *dev)
 {
 	for (unsigned i = 0; i < world->drives; i++)
-		if (&world->drive[i].dev == dev)
+		if (world_dev(world, i) == dev)
 			return i;
 	run_wrong("depth %u: a member that nobody knows", world->level);
 }

@@ -36,9 +36,11 @@ struct setup {
 	uint64_t member_bytes;
 	enum consistency consistency;
 	bool volatile_cache, discard_zeroes;
-	bool prompt; /* the drives complete inside io_submit() */
+	bool odd_spare; /* the first spare does not zero what is discarded, whatever others do */
+	bool prompt;	/* the drives complete inside io_submit() */
 	unsigned depth, reactors;
 	bool beyond; /* more members die than the level survives: errors may be, lies not */
+	bool nvme;   /* the drives are NVMe controllers: fleet.h */
 	struct layout_places places;
 };
 
@@ -78,6 +80,7 @@ struct world {
 	struct oracle oracle;
 	unsigned drives;
 	struct sim_drive drive[DRIVES_MAX];
+	struct fleet *fleet; /* in their place; NULL: there is none */
 	bool absent[DRIVES_MAX];
 	/* Which slot a drive belongs to, also while it is rebuilt or replaces another. */
 	uint8_t slot_of[DRIVES_MAX];
@@ -113,6 +116,8 @@ extern struct world *worlds[WORLDS];
 
 /* Once per process. */
 void worlds_prepare(void);
+/* Arenas as new: where a block lies in them shows in what an NVMe drive is asked. */
+void world_renew_memory(void);
 /* The engine runs in this world from now on. Returns where it ran. */
 struct world *world_enter(struct world *world);
 
@@ -162,6 +167,10 @@ unsigned world_slot_of_block(const struct world *world, uint64_t block);
 
 /* Whether the drive that has a block of the array as data cannot read it. */
 bool world_is_unreadable(const struct world *world, uint64_t block);
+/* A drive's block face; its death and return. */
+struct blockdev *world_dev(struct world *world, unsigned index);
+void world_kill(struct world *world, unsigned index);
+void world_revive(struct world *world, unsigned index);
 
 /* Steps until the flag, which must come. */
 void world_until(struct world *world, const bool *flag, const char *what);

@@ -32,13 +32,18 @@ void close_device(void)
 	blockdev_destroy(dev);
 }
 
-int start_simulation(void **state)
+int start_simulation_of(unsigned reactors)
 {
-	(void)state;
-	group = reactor_sim_create(1, 1);
+	group = reactor_sim_create(reactors, 1);
 	reactor = reactor_at(group, 0);
 	simulated = true;
 	return 0;
+}
+
+int start_simulation(void **state)
+{
+	(void)state;
+	return start_simulation_of(1);
 }
 
 int stop_simulation(void **state)

@@ -28,6 +28,7 @@ extern struct blockdev_queue *queue;
 
 /* cmocka's set-up and tear-down. */
 int start_simulation(void **state);
+int start_simulation_of(unsigned reactors); /* the test's is the first one */
 int stop_simulation(void **state);
 int start_thread(void **state);
 int stop_thread(void **state);

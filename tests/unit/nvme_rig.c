@@ -5,7 +5,7 @@
 
 #include "reactor/sim.h"
 
-enum { ARENA_BYTES = 4 << 20 };
+enum { ARENA_BYTES = 4 << 20, RELAYED_REACTORS = 3 };
 
 struct mock *mock;
 struct nvme *nvme;
@@ -13,10 +13,9 @@ char *space;
 static struct job *to_submit;
 static unsigned to_submit_count, waiting;
 
-int rig_start(void **state)
+static int start(unsigned reactors)
 {
-	start_simulation(state);
-	if (memory_start(1, ARENA_BYTES, NULL))
+	if (start_simulation_of(reactors) || memory_start(reactors, ARENA_BYTES, NULL))
 		return -1;
 	space = memory_map(SPACE_BYTES, NULL);
 	if (!space || dma_register(space, SPACE_BYTES, "a test", NULL))
@@ -24,6 +23,22 @@ int rig_start(void **state)
 	mock = mock_create(group, false);
 	waiting = 0;
 	return 0;
+}
+
+int rig_start(void **state)
+{
+	(void)state;
+	return start(1);
+}
+
+int rig_start_relayed(void **state)
+{
+	int error = start(RELAYED_REACTORS);
+
+	(void)state;
+	if (!error)
+		mock->queues_granted = 1;
+	return error;
 }
 
 int rig_stop(void **state)
@@ -50,6 +65,7 @@ void rig_attach(uint32_t block_bytes)
 	expect(!nvme_create(&nvme, &mock->bus, &options, false, &fail), "%s", fail.text);
 	assert_int_equal(nvme_device_count(nvme), 1);
 	dev = nvme_device(nvme, 0);
+	reactor = reactor_at(group, (nvme->first_reactor + 1) % reactor_count(group));
 	open_device();
 }
 
@@ -75,6 +91,7 @@ static void job_done(struct io *io)
 {
 	struct job *job = container_of(io, struct job, io);
 
+	assert_ptr_equal(reactor_self(), reactor);
 	job->completions++;
 	job->done_at_ns = reactor_now_ns(reactor);
 	waiting--;

@@ -26,6 +26,8 @@ struct job {
 
 /* Setup and teardown: reactors, arenas, memory, a mock. */
 int rig_start(void **state);
+/* Three reactors and a drive with one queue: the test's reactor is one that has none. */
+int rig_start_relayed(void **state);
 int rig_stop(void **state);
 
 /* Brings the controller up and opens a queue of its first device. */

@@ -127,14 +127,14 @@ static void test_refusals(void **state)
 	refused("does not answer: is it plugged in?");
 }
 
-/* A drive that grants fewer queues than there are cores. */
-static void test_few_queues(void **state)
+/* No namespaces: that is success. */
+static void test_no_namespaces(void **state)
 {
 	struct fail fail = {0};
 
 	(void)state;
 	mock->namespaces[0].present = false;
-	assert_int_equal(rig_try(&fail), 0); /* no namespaces: that is success */
+	assert_int_equal(rig_try(&fail), 0);
 	assert_int_equal(nvme_device_count(nvme), 0);
 	nvme_destroy(nvme);
 }
@@ -274,16 +274,21 @@ static void check_shapes(uint64_t seed, unsigned steps, unsigned unit)
 		expect(!memcmp(flat, data() + block * dev->block_bytes, bytes),
 			"seed %llu step %u: wrong data", (unsigned long long)seed, step);
 	}
-	assert_int_equal(arena_free_bytes(memory_arena(0)), arena_bytes(memory_arena(0)));
+	for (unsigned i = 0; i < reactor_count(group); i++)
+		assert_int_equal(arena_free_bytes(memory_arena(i)), arena_bytes(memory_arena(i)));
 }
 
 static void test_shapes(void **state)
 {
-	static const uint8_t mdts[] = {1, 5, 0, 9};
+	static const uint8_t mdts[] = {1, 5, 0, 9, 5, 9, 0, 1};
+	static const uint8_t sgls[] = {
+		0, 0, 0, 0, NVME_SGLS_BYTES, NVME_SGLS_BYTES, NVME_SGLS_DWORDS, NVME_SGLS_DWORDS};
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(mdts); i++) {
 		mock->identity.mdts = mdts[i];
+		mock->identity.sgls = le32_of(sgls[i]);
+		mock->sgls = 0;
 		mock->blocks_max = 0;
 		mock->silenced = false;
 		rig_attach(i % 2 ? 512 : 4096);
@@ -291,6 +296,58 @@ static void test_shapes(void **state)
 		check_shapes(100 + i, 60, 1);
 		if (mdts[i])
 			assert_true(mock->blocks_max * 512 <= (4096u << mdts[i]));
+		assert_int_equal(mock->sgls > 20, sgls[i] > 0);
+		rig_detach();
+	}
+}
+
+/* Reads 16 KiB into equal pieces, the first one `skip` bytes into a page; how many commands. */
+static unsigned commands_for(size_t piece, size_t skip)
+{
+	struct iovec iov[64];
+	struct job job = {.iov = {NULL, 0}};
+	unsigned before = mock->reads;
+
+	for (unsigned i = 0; i < 16384 / piece; i++)
+		iov[i] = (struct iovec){space + i * 8192 + skip, piece};
+	job.io = (struct io){.kind = IO_READ,
+		.block = 7,
+		.blocks = 4,
+		.iov = iov,
+		.iovs = (uint32_t)(16384 / piece)};
+	rig_submit(&job, 1);
+	rig_wait();
+	assert_int_equal(job.io.status, 0);
+	for (unsigned i = 0; i < 16384 / piece; i++)
+		assert_memory_equal(iov[i].iov_base, data() + 7 * 4096 + i * piece, piece);
+	return mock->reads - before;
+}
+
+/* Where PRPs need several commands, or a copy, one SGL does. */
+static void test_sgls(void **state)
+{
+	static const struct {
+		uint8_t sgls;
+		size_t piece, skip;
+		unsigned commands, by_sgl;
+	} cases[] = {
+		{0, 4096, 0, 1, 0}, {NVME_SGLS_BYTES, 4096, 0, 1, 0}, /* PRPs cover it: they stay */
+		{0, 4096, 512, 4, 0}, {NVME_SGLS_BYTES, 4096, 512, 1, 1},
+		{NVME_SGLS_DWORDS, 4096, 512, 1, 1}, {0, 1024, 512, 1, 0}, /* copied */
+		{NVME_SGLS_BYTES, 1024, 512, 1, 1}, {NVME_SGLS_BYTES, 1024, 3, 1, 1},
+		{NVME_SGLS_DWORDS, 1024, 3, 1, 0}, /* copied */
+		{NVME_SGLS_BYTES, 256, 512, 2, 2}, /* 64 pieces, and a list holds 32 */
+	};
+
+	(void)state;
+	fill(mock->namespaces[0].data + 7 * 4096, 16384, 1);
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		mock->identity.sgls = le32_of(cases[i].sgls);
+		mock->sgls = 0;
+		mock->silenced = false;
+		rig_attach(0);
+		assert_int_equal(commands_for(cases[i].piece, cases[i].skip), cases[i].commands);
+		expect(mock->sgls == cases[i].by_sgl, "case %u: %u SGLs", i, mock->sgls);
 		rig_detach();
 	}
 }
@@ -558,6 +615,10 @@ static void test_threads(void **state)
 }
 
 #define RIG_TEST(name) cmocka_unit_test_setup_teardown(name, rig_start, rig_stop)
+#define RELAYED_TEST(name)                                                  \
+	{                                                                   \
+#name " (relayed)", name, rig_start_relayed, rig_stop, NULL \
+	}
 
 int main(void)
 {
@@ -565,11 +626,12 @@ int main(void)
 		RIG_TEST(test_identity),
 		RIG_TEST(test_identities),
 		RIG_TEST(test_refusals),
-		RIG_TEST(test_few_queues),
+		RIG_TEST(test_no_namespaces),
 		RIG_TEST(test_left_enabled),
 		RIG_TEST(test_simple),
 		RIG_TEST(test_flush_and_fua),
 		RIG_TEST(test_shapes),
+		RIG_TEST(test_sgls),
 		RIG_TEST(test_model),
 		RIG_TEST(test_large),
 		RIG_TEST(test_many),
@@ -577,6 +639,12 @@ int main(void)
 		RIG_TEST(test_namespaces),
 		RIG_TEST(test_logs),
 		RIG_TEST(test_format),
+		RELAYED_TEST(test_simple),
+		RELAYED_TEST(test_flush_and_fua),
+		RELAYED_TEST(test_shapes),
+		RELAYED_TEST(test_model),
+		RELAYED_TEST(test_large),
+		RELAYED_TEST(test_many),
 		cmocka_unit_test_setup_teardown(test_threads, start_threads, stop_threads),
 	};
 

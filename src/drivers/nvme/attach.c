@@ -23,7 +23,9 @@ static int map_memory(struct nvme *nvme, struct fail *fail)
 	char what[64];
 	int error;
 
-	nvme->memory_bytes = NVME_QUEUES + (size_t)nvme->queue_count * NVME_QUEUE_BYTES;
+	/* How many queues it will grant is not known yet. */
+	nvme->memory_bytes =
+		NVME_QUEUES + (size_t)reactor_count(nvme->options.group) * NVME_QUEUE_BYTES;
 	nvme->memory = memory_map(nvme->memory_bytes, NULL);
 	if (!nvme->memory)
 		return fail_set(fail, ENOMEM, "no memory for the queues of drive %s",
@@ -42,18 +44,6 @@ static int map_memory(struct nvme *nvme, struct fail *fail)
 	admin->ring.completion = (void *)(nvme->memory + NVME_ADMIN_COMPLETION);
 	admin->ring.submission_iova = nvme->memory_iova + NVME_ADMIN_SUBMISSION;
 	admin->ring.completion_iova = nvme->memory_iova + NVME_ADMIN_COMPLETION;
-	return 0;
-}
-
-static int create_queues(struct nvme *nvme, struct fail *fail)
-{
-	for (unsigned i = 0; i < nvme->queue_count; i++) {
-		nvme->queues[i] = nvme_queue_create(
-			nvme, i, reactor_at(nvme->options.group, i), nvme->entries);
-		if (!nvme->queues[i])
-			return fail_set(fail, ENOMEM, "no memory for the queues of drive %s",
-				nvme->identity.address);
-	}
 	return 0;
 }
 
@@ -82,8 +72,6 @@ static int bring_up(struct nvme *nvme, bool threaded, struct fail *fail)
 	if (!error)
 		error = map_memory(nvme, fail);
 	if (!error)
-		error = create_queues(nvme, fail);
-	if (!error)
 		error = nvme_start(nvme, fail);
 	if (!error)
 		error = nvme_find_devices(nvme, fail);
@@ -92,6 +80,16 @@ static int bring_up(struct nvme *nvme, bool threaded, struct fail *fail)
 	if (!error && threaded)
 		error = start_watcher(nvme, fail);
 	return error;
+}
+
+/* Drives with few queues are spread over the reactors: neighbours begin on other ones. */
+static unsigned choose_first(const struct nvme_bus *bus, unsigned reactors)
+{
+	unsigned sum = 0;
+
+	for (const char *at = bus->address; *at; at++)
+		sum += (unsigned char)*at;
+	return sum % reactors;
 }
 
 int nvme_create(struct nvme **created, struct nvme_bus *bus, const struct nvme_options *options,
@@ -112,7 +110,7 @@ int nvme_create(struct nvme **created, struct nvme_bus *bus, const struct nvme_o
 		nvme->options.deadline_ms = NVME_DEADLINE_MS;
 	if (!nvme->options.admin_deadline_ms)
 		nvme->options.admin_deadline_ms = NVME_ADMIN_DEADLINE_MS;
-	nvme->queue_count = reactor_count(options->group);
+	nvme->first_reactor = choose_first(bus, reactor_count(options->group));
 	pthread_mutex_init(&nvme->lock, NULL);
 	pthread_mutex_init(&nvme->note_lock, NULL);
 	snprintf(nvme->identity.address, sizeof(nvme->identity.address), "%s", bus->address);
@@ -143,9 +141,18 @@ static void part(struct nvme *nvme)
 	nvme->bus->ops->destroy(nvme->bus);
 }
 
+static int nothing(void *argument)
+{
+	(void)argument;
+	return 0;
+}
+
 void nvme_destroy(struct nvme *nvme)
 {
 	assert(!atomic_load(&nvme->open_queues));
+	/* Relays that have been closed may still be on their way out: messages come in order. */
+	for (unsigned i = 0; i < nvme->queue_count; i++)
+		reactor_call(nvme->queues[i]->reactor, nothing, NULL);
 	atomic_store(&nvme->stop, true);
 	if (nvme->watching) {
 		uint64_t one = 1;

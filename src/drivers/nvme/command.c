@@ -4,9 +4,10 @@
  *
  * Data goes straight between the drive and the io's memory by PRPs (base 4.3.1): every entry but
  * the first begins a page, every one but the last ends with its page. As far as the io's vector
- * fits that, one command covers it; where it does not, in whole blocks, the next command goes on.
- * Memory that devices do not reach, or that is not aligned to 4 bytes, goes through a bounce
- * buffer.
+ * fits that, one command covers it. Where it does not, an SGL (scatter.c) covers more of it, if the
+ * controller takes them; PRPs come first, being what every drive is made for. What one command does
+ * not cover, in whole blocks, the next one does. Memory that devices do not reach, or that is not
+ * aligned as they need it, goes through a bounce buffer.
  */
 #include <assert.h>
 
@@ -177,9 +178,15 @@ static enum nvme_step make_transfer(
 	const struct nvme_device_queue *owner = slot->owner;
 	const struct io *io = slot->io;
 	size_t left = (size_t)(io->blocks - slot->done_blocks) << owner->block_shift;
+	size_t wanted = MIN(left, (size_t)queue->nvme->transfer_bytes);
 	struct prps prps = {0};
 
-	prps_fill(&prps, queue, slot, MIN(left, (size_t)queue->nvme->transfer_bytes));
+	prps_fill(&prps, queue, slot, wanted);
+	if (__builtin_expect(prps.bytes < wanted, 0) &&
+		nvme_scatter(queue, slot, entry, wanted, prps.bytes)) {
+		set_range(entry, slot);
+		return NVME_STEP_SENT;
+	}
 	if (prps.bytes >> owner->block_shift == 0 && !make_bounced(queue, slot, &prps))
 		return NVME_STEP_LATER;
 	slot->step_blocks = (uint32_t)(prps.bytes >> owner->block_shift);

@@ -8,6 +8,7 @@
  *	start.c    bring-up -------+
  *	                           +--- reactor_call: stop, go on ---> queue.c  [queue pair i]
  *	                                                               command.c  io -> commands
+ *	                                         without a queue pair: relay.c -> one that has it
  *
  * A controller is
  *
@@ -107,8 +108,9 @@ enum {
 	NVME_QUEUE_COMPLETION = NVME_QUEUE_ENTRIES * sizeof(struct nvme_command),
 	NVME_QUEUE_LISTS =
 		NVME_QUEUE_COMPLETION + NVME_QUEUE_ENTRIES * sizeof(struct nvme_completion),
-	NVME_LIST_BYTES = 512, /* PRPs of one command */
+	NVME_LIST_BYTES = 512, /* PRPs of one command, or its SGL */
 	NVME_LIST_ENTRIES = NVME_LIST_BYTES / sizeof(le64),
+	NVME_SGL_ENTRIES = NVME_LIST_BYTES / sizeof(struct nvme_sgl),
 	NVME_QUEUE_BOUNCE = NVME_QUEUE_LISTS + NVME_QUEUE_ENTRIES * NVME_LIST_BYTES,
 	NVME_BOUNCE_BYTES = 32 << 10,
 	NVME_QUEUE_BYTES = NVME_QUEUE_BOUNCE + NVME_BOUNCE_BYTES,
@@ -131,14 +133,17 @@ struct nvme {
 	uint64_t cap;
 	unsigned entries;	 /* of every I/O ring */
 	uint32_t transfer_bytes; /* per command */
+	uint8_t sgl_unit;	 /* SGLs: what addresses and lengths are multiples of; 0: none */
 	uint32_t zeroes_bytes;	 /* per WRITE ZEROES; 0: no limit */
 	uint32_t dataset_lbas;	 /* per range; 0: no limit */
 	uint16_t io_commands;
 	uint8_t format_attributes, log_attributes, abort_limit;
 	bool admin_stuck; /* until a reset */
 	struct nvme_admin admin;
+	/* Queue pairs, as of the first start; where they are fewer than reactors, relay.c helps. */
 	unsigned queue_count;
-	struct nvme_queue *queues[REACTORS_MAX]; /* by reactor index */
+	unsigned first_reactor; /* has queues[0], its neighbour queues[1], ... */
+	struct nvme_queue *queues[REACTORS_MAX];
 	unsigned device_count;
 	struct nvme_device *devices[NVME_NAMESPACES_MAX];
 	atomic_uint open_queues; /* of devices */

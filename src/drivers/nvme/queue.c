@@ -86,6 +86,8 @@ static void nvme_submit(struct blockdev_queue *base, struct io *io)
 		io_complete(io, 0);
 	} else if (!owner->blocked && owner->queue->free_count && list_empty(&owner->waiting)) {
 		start(owner, io);
+	} else if (owner->relay) {
+		nvme_relay_submit(owner->relay, io);
 	} else if (owner->dead_status) {
 		io_complete(io, owner->dead_status);
 	} else {
@@ -398,39 +400,22 @@ void nvme_queue_fail_device(struct nvme_queue *queue, struct nvme_device *device
 
 /* --- the block face -------------------------------------------------------------------------- */
 
-static int nvme_open_queue(struct blockdev *dev, struct reactor *reactor,
-	struct blockdev_queue **base, struct fail *fail)
+void nvme_queue_join(struct nvme_queue *queue, struct nvme_device_queue *owner)
 {
-	struct nvme_device *device = container_of(dev, struct nvme_device, dev);
-	struct nvme_queue *queue = device->nvme->queues[reactor_index(reactor)];
-	struct nvme_device_queue *owner;
-
-	if (!queue)
-		return fail_set(fail, EINVAL, "drive %s has no queue for core %u", dev->name,
-			reactor_core(reactor));
-	assert(queue->reactor == reactor);
-	owner = calloc(1, sizeof(*owner));
-	if (!owner)
-		return fail_set(fail, ENOMEM, "no memory for a queue");
 	owner->queue = queue;
-	owner->device = device;
 	owner->dead_status = queue->state == NVME_QUEUE_DEAD ? queue->dead_status : 0;
-	if (atomic_load(&device->failed))
+	if (atomic_load(&owner->device->failed))
 		owner->dead_status = -EIO;
 	nvme_command_templates(owner);
 	list_init(&owner->waiting);
 	if (list_empty(&queue->owners))
-		poller_add(reactor, &queue->poller);
+		poller_add(queue->reactor, &queue->poller);
 	list_push_back(&queue->owners, &owner->link);
 	set_blocked(queue);
-	atomic_fetch_add(&device->nvme->open_queues, 1);
-	*base = &owner->base;
-	return 0;
 }
 
-static void nvme_close_queue(struct blockdev_queue *base)
+void nvme_queue_leave(struct nvme_device_queue *owner)
 {
-	struct nvme_device_queue *owner = container_of(base, struct nvme_device_queue, base);
 	struct nvme_queue *queue = owner->queue;
 
 	assert(list_empty(&owner->waiting));
@@ -442,8 +427,51 @@ static void nvme_close_queue(struct blockdev_queue *base)
 		timer_stop(&queue->tick);
 		queue->ticking = false;
 	}
-	atomic_fetch_sub(&owner->device->nvme->open_queues, 1);
-	free(owner);
+}
+
+/* The queue pair of the reactor, or that of another one which works for it. */
+static struct nvme_queue *queue_for(const struct nvme *nvme, const struct reactor *reactor)
+{
+	unsigned reactors = reactor_count(nvme->options.group);
+	unsigned place = reactor_index(reactor) + reactors - nvme->first_reactor;
+
+	return nvme->queues[place % reactors % nvme->queue_count];
+}
+
+static int nvme_open_queue(struct blockdev *dev, struct reactor *reactor,
+	struct blockdev_queue **base, struct fail *fail)
+{
+	struct nvme_device *device = container_of(dev, struct nvme_device, dev);
+	struct nvme_queue *queue = queue_for(device->nvme, reactor);
+	struct nvme_device_queue *owner;
+
+	if (queue->reactor != reactor)
+		owner = nvme_relay_open(device, reactor, queue);
+	else
+		owner = calloc(1, sizeof(*owner));
+	if (!owner)
+		return fail_set(fail, ENOMEM, "no memory for a queue");
+	if (!owner->relay) {
+		owner->device = device;
+		nvme_queue_join(queue, owner);
+	}
+	atomic_fetch_add(&device->nvme->open_queues, 1);
+	*base = &owner->base;
+	return 0;
+}
+
+static void nvme_close_queue(struct blockdev_queue *base)
+{
+	struct nvme_device_queue *owner = container_of(base, struct nvme_device_queue, base);
+	struct nvme *nvme = owner->device->nvme;
+
+	if (owner->relay) {
+		nvme_relay_close(owner->relay);
+	} else {
+		nvme_queue_leave(owner);
+		free(owner);
+	}
+	atomic_fetch_sub(&nvme->open_queues, 1);
 }
 
 /* Devices go with their controller: nvme_detach(). */

@@ -15,6 +15,9 @@
  *
  *	OPEN <--> STOPPED --> DEAD       the watcher stops and goes on, by reactor_call()
  *
+ * On a reactor without a queue pair a device's queue is a relay (relay.c): it takes part in nothing
+ * of this, and is `blocked` for ever, so that whoever is not does not have to ask.
+ *
  * A STOPPED queue touches neither ring nor doorbell; ios wait, commands stay SENT. All belongs to
  * the reactor; while STOPPED the control thread that holds the controller's lock may reset the
  * ring.
@@ -46,7 +49,8 @@ struct nvme_device_queue {
 	struct nvme_command write;
 	struct nvme_queue *queue;
 	struct nvme_device *device;
-	struct list waiting; /* of struct io, for a slot */
+	struct nvme_relay *relay; /* NULL: the reactor has a queue pair, and that is `queue` */
+	struct list waiting;	  /* of struct io, for a slot; of a relay: for a parcel */
 	struct list_node link;
 	int dead_status; /* 0: alive */
 };
@@ -60,7 +64,7 @@ struct nvme_slot {
 	uint8_t state; /* enum nvme_slot_state */
 	uint8_t tries;
 	void *bounce; /* of this step; NULL: none */
-	le64 *list;   /* PRPs, or the range of a DATASET MANAGEMENT */
+	le64 *list;   /* PRPs, an SGL, or the range of a DATASET MANAGEMENT */
 	uint64_t list_iova;
 	struct list_node link; /* HELD */
 };
@@ -108,7 +112,19 @@ void nvme_queue_fail_device(struct nvme_queue *queue, struct nvme_device *device
 /* Ids of commands that are past their deadline. */
 unsigned nvme_queue_overdue(struct nvme_queue *queue, uint16_t ids[NVME_OVERDUE_MAX]);
 
+/* A device begins and ends to use it. owner->device is set, the rest is filled in. */
+void nvme_queue_join(struct nvme_queue *queue, struct nvme_device_queue *owner);
+void nvme_queue_leave(struct nvme_device_queue *owner);
+
 extern const struct blockdev_ops nvme_ops;
+
+/* --- relay.c: on the reactor without a queue pair -------------------------------------------- */
+
+/* To a queue of another reactor; NULL: no memory. */
+struct nvme_device_queue *nvme_relay_open(
+	struct nvme_device *device, struct reactor *reactor, struct nvme_queue *queue);
+void nvme_relay_close(struct nvme_relay *relay);
+void nvme_relay_submit(struct nvme_relay *relay, struct io *io);
 
 /* --- command.c ------------------------------------------------------------------------------- */
 
@@ -123,6 +139,10 @@ enum nvme_step {
 /* Makes the command of the slot's next step, and sets step_blocks. */
 enum nvme_step nvme_command_make(
 	struct nvme_queue *queue, struct nvme_slot *slot, struct nvme_command *entry);
+/* scatter.c: covers the next step's data by an SGL, if the controller takes them and that covers
+ * more than `more_than` bytes, up to `wanted`; sets step_blocks. False: nothing is changed. */
+bool nvme_scatter(struct nvme_queue *queue, struct nvme_slot *slot, struct nvme_command *entry,
+	size_t wanted, size_t more_than);
 /* Gives back what the step used; succeeded: what was read goes to the io. */
 void nvme_command_end(struct nvme_queue *queue, struct nvme_slot *slot, bool succeeded);
 

@@ -82,6 +82,7 @@ int nvme_check(struct nvme *nvme, struct fail *fail)
 {
 	const char *address = nvme->identity.address;
 	uint64_t cap = nvme_read64(nvme->bus, NVME_CAP);
+	unsigned queues;
 	size_t doorbells_end;
 
 	if (cap == UINT64_MAX)
@@ -100,11 +101,12 @@ int nvme_check(struct nvme *nvme, struct fail *fail)
 	if (nvme->entries < NVME_ADMIN_ENTRIES || nvme_cap_mqes(cap) + 1 < nvme->entries)
 		return fail_set(fail, EINVAL, "drive %s takes queues of %u entries only", address,
 			nvme_cap_mqes(cap) + 1);
-	doorbells_end = nvme_doorbell_completion(nvme->queue_count, nvme_cap_stride(cap)) + 4;
+	queues = MAX(nvme->queue_count, 1u);
+	doorbells_end = nvme_doorbell_completion(queues, nvme_cap_stride(cap)) + 4;
 	if (doorbells_end > nvme->bus->register_bytes)
 		return fail_set(fail, EINVAL,
 			"drive %s has %zu bytes of registers, too few for %u queues", address,
-			nvme->bus->register_bytes, nvme->queue_count);
+			nvme->bus->register_bytes, queues);
 	return 0;
 }
 
@@ -146,6 +148,18 @@ void nvme_text(char *to, const char *field, size_t bytes)
 	to[length] = '\0';
 }
 
+static uint8_t sgl_unit(uint32_t sgls)
+{
+	switch (sgls & NVME_SGLS_UNIT_MASK) {
+	case NVME_SGLS_BYTES:
+		return 1;
+	case NVME_SGLS_DWORDS:
+		return sizeof(le32);
+	default:
+		return 0;
+	}
+}
+
 static void learn(struct nvme *nvme, const struct nvme_identify_controller *data)
 {
 	struct nvme_identity *identity = &nvme->identity;
@@ -173,6 +187,7 @@ static void learn(struct nvme *nvme, const struct nvme_identify_controller *data
 	nvme->io_commands = le16_get(data->io_commands);
 	nvme->format_attributes = data->format_attributes;
 	nvme->log_attributes = data->log_attributes;
+	nvme->sgl_unit = sgl_unit(le32_get(data->sgls));
 	nvme->admin.event_limit = MIN(data->event_limit + 1u, (unsigned)NVME_ADMIN_EVENTS);
 	/* mdts counts pages of the least size, which is 4096 here: base 5.1.13.2.1. */
 	nvme->transfer_bytes = TRANSFER_MAX_BYTES;
@@ -219,9 +234,43 @@ static int identify(struct nvme *nvme, struct fail *fail)
 
 /* --- queues ---------------------------------------------------------------------------------- */
 
+/* One for each reactor, as far as doorbells lie within the registers. */
+static unsigned queues_to_ask_for(const struct nvme *nvme)
+{
+	unsigned stride = nvme_cap_stride(nvme->cap), wanted = reactor_count(nvme->options.group);
+
+	while (wanted > 1 &&
+		nvme_doorbell_completion(wanted, stride) + 4 > nvme->bus->register_bytes)
+		wanted--;
+	return wanted;
+}
+
+/* The first time: what is granted then is what it must grant after every reset. */
+static int make_queues(struct nvme *nvme, unsigned count, struct fail *fail)
+{
+	unsigned reactors = reactor_count(nvme->options.group);
+
+	for (unsigned i = 0; i < count; i++) {
+		struct reactor *reactor =
+			reactor_at(nvme->options.group, (nvme->first_reactor + i) % reactors);
+
+		nvme->queues[i] = nvme_queue_create(nvme, i, reactor, nvme->entries);
+		if (!nvme->queues[i])
+			return fail_set(fail, ENOMEM, "no memory for the queues of drive %s",
+				nvme->identity.address);
+		nvme->queue_count++;
+	}
+	nvme->identity.queues = count;
+	if (count < reactors)
+		log_warning("event=nvme.queues drive=%s queues=%u cores=%u effect=\"the other "
+			    "cores send their requests through these\"",
+			nvme->identity.address, count, reactors);
+	return 0;
+}
+
 static int ask_for_queues(struct nvme *nvme, struct fail *fail)
 {
-	uint32_t wanted = nvme->queue_count, granted;
+	uint32_t wanted = queues_to_ask_for(nvme), granted;
 	struct nvme_command command = {.opcode = NVME_SET_FEATURES,
 		.cdw10 = le32_of(NVME_FEATURE_QUEUES),
 		.cdw11 = le32_of((wanted - 1) << 16 | (wanted - 1))};
@@ -231,12 +280,13 @@ static int ask_for_queues(struct nvme *nvme, struct fail *fail)
 	if (error)
 		return error;
 	granted = MIN((result & 0xffff) + 1, (result >> 16) + 1);
-	if (granted < wanted)
+	if (!nvme->queue_count)
+		return make_queues(nvme, MIN(granted, wanted), fail);
+	if (granted < nvme->queue_count)
 		return fail_set(fail, EBUSY,
-			"drive %s has queues for %u cores, and %u serve it: start braidd with "
-			"fewer cores",
-			nvme->identity.address, granted, wanted);
-	nvme->identity.queues = wanted;
+			"drive %s grants %u queues after its reset, and granted %u before: detach "
+			"it and attach it again",
+			nvme->identity.address, granted, nvme->queue_count);
 	return 0;
 }
 

@@ -116,6 +116,13 @@ enum {
 	NVME_SGL_TRANSPORT = 0x5a, /* NVMe/TCP: the transport moves the data */
 };
 
+/* SGLS of the identity of a controller: what data addresses and lengths must be multiples of. */
+enum {
+	NVME_SGLS_UNIT_MASK = 3,
+	NVME_SGLS_BYTES = 1,
+	NVME_SGLS_DWORDS = 2,
+};
+
 /* Base 4.1.1, common command format. */
 struct nvme_command {
 	uint8_t opcode;
