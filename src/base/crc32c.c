@@ -6,6 +6,7 @@
  */
 #include "base/crc32c.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
@@ -166,6 +167,7 @@ const struct crc32c_kernel *crc32c_fastest(const struct crc32c_kernel *kernels, 
 	uint32_t state = 0x2545f491; /* xorshift32 (Marsaglia): any non-zero start */
 	size_t usables = 0;
 
+	assert(count >= 1 && count <= ARRAY_SIZE(table));
 	for (unsigned i = 0; i < TEST_BYTES; i++) {
 		state ^= state << 13;
 		state ^= state >> 17;
@@ -173,7 +175,7 @@ const struct crc32c_kernel *crc32c_fastest(const struct crc32c_kernel *kernels, 
 		bytes[i] = (uint8_t)(state >> 24);
 	}
 	for (const struct crc32c_kernel *row = kernels; row < kernels + count; row++) {
-		if (!row->runs_here() || usables == ARRAY_SIZE(usable))
+		if (!row->runs_here())
 			continue;
 		if (kernel_right(row, trust, bytes))
 			usable[usables++] = row;
@@ -183,6 +185,7 @@ const struct crc32c_kernel *crc32c_fastest(const struct crc32c_kernel *kernels, 
 				"have the CPU checked",
 				row->name);
 	}
+	assert(usables > 0);
 	return time_all(usable, usables, bytes);
 }
 

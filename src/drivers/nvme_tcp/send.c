@@ -206,6 +206,8 @@ static uint32_t pdu_bytes(const struct tcp_queue *queue, const struct slot *slot
 /* Reads the PDU's data exactly once. */
 static void copy_data(struct tcp_queue *queue, struct slot *slot)
 {
+	uint32_t crc = 0;
+
 	for (uint32_t done = 0; done < slot->pdu_data_bytes;) {
 		struct iovec segments[QUEUE_SEGMENTS];
 		uint32_t bytes = slot->pdu_data_bytes - done;
@@ -213,11 +215,12 @@ static void copy_data(struct tcp_queue *queue, struct slot *slot)
 			slot, slot->data_moved + done, &bytes, segments, QUEUE_SEGMENTS);
 
 		for (unsigned i = 0; i < count; i++) {
-			memcpy(queue->copy + done, segments[i].iov_base, segments[i].iov_len);
+			crc = crc32c_copy(
+				crc, queue->copy + done, segments[i].iov_base, segments[i].iov_len);
 			done += (uint32_t)segments[i].iov_len;
 		}
 	}
-	slot->digest = le32_of(crc32c(0, queue->copy, slot->pdu_data_bytes));
+	slot->digest = le32_of(crc);
 	slot->copied = true;
 }
 
