@@ -166,7 +166,7 @@ static void add_percent(json_t *json, const struct job *job, uint64_t elapsed_ms
 		eta_s = elapsed_ms * left / gone / 1000;
 	else if (job->state == JOB_RUNNING && job->estimate_s > elapsed_s)
 		eta_s = job->estimate_s - elapsed_s;
-	json_object_set_new(json, "percent", json_real(job->per_thousand / 10.0));
+	json_object_set_new(json, "percent", json_integer(job->per_thousand / 10));
 	json_object_set_new(json, "eta_s", json_integer((json_int_t)eta_s));
 }
 

@@ -169,7 +169,7 @@ static const struct rpc_method methods[] = {
 		INTEGER_("id", "the job")}},
 	{"job.resume", job_resume, "goes on with a sweep", {
 		INTEGER_("id", "the job")}},
-	{"job.cancel", job_cancel, "ends an initialise, scrub or repair", {
+	{"job.cancel", job_cancel, "ends an initialise, scrub, repair or self-test", {
 		INTEGER_("id", "the job")}},
 	{"job.limit", job_limit, "limits a sweep", {
 		INTEGER_("id", "the job"),

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The daemon's methods about NVMe drives, over a mock controller, with real threads: what is asked
- * The daemon's methods about NVMe drives, over a mock controller, with real threads: what is asked of
- * a drive that does not answer holds nobody up; sanitize, self-tests and firmware from the method to
- * the drive and back, over a restart of the daemon.
+ * The daemon's methods about NVMe drives, over a mock controller, with real threads: a drive that
+ * does not answer holds up nobody but who asks it; sanitize, self-tests and firmware from the
+ * method to the drive and back, over a restart of the daemon.
+ */
 #include "unit.h"
 
 #include <errno.h>
