@@ -18,13 +18,29 @@ enum { IMPORT_DRIVES_MAX = ASSEMBLY_FOUND_MAX, SCAN_ENTRIES_MAX = 16384 };
 
 /* --- starting and stopping ------------------------------------------------------------------- */
 
+/* Somebody waits for one of its drives. */
+static bool is_opening(struct daemon *daemon, const struct uuid *uuid)
+{
+	struct list_node *node;
+
+	list_for_each (node, &daemon->drives) {
+		const struct drive *drive = container_of(node, struct drive, link);
+
+		if (drive->opening && uuid_equal(&drive->array_uuid, uuid))
+			return true;
+	}
+	return false;
+}
+
 METHOD(array_start_method)
 {
 	const char *name = rpc_string(params, "name", "");
-	struct array_entry *entry = array_find(daemon, name, fail);
 	bool accept_loss = rpc_boolean(params, "accept_loss");
+	struct array_entry *entry;
 	int error;
 
+	while ((entry = array_find(daemon, name, fail)) && is_opening(daemon, &entry->uuid))
+		daemon_wait(daemon);
 	if (!entry)
 		return -fail->error;
 	if (entry->array || entry->phase == PHASE_MAKING)
@@ -88,20 +104,6 @@ METHOD(array_stop_method)
 		assemble_stop(daemon, entry, false);
 	*result = json_pack("{s:o}", "array", array_json(daemon, entry));
 	return 0;
-}
-
-/* Somebody waits for one of its drives. */
-static bool is_opening(struct daemon *daemon, const struct uuid *uuid)
-{
-	struct list_node *node;
-
-	list_for_each (node, &daemon->drives) {
-		const struct drive *drive = container_of(node, struct drive, link);
-
-		if (drive->opening && uuid_equal(&drive->array_uuid, uuid))
-			return true;
-	}
-	return false;
 }
 
 /* Stopped, and its drives given back: nothing of it is left here, and nobody's host id on them. One
