@@ -27,7 +27,7 @@
 #include "reactor/reactor.h"
 #include "tests/mock_nvme/mock.h"
 
-enum { PATIENCE_S = 100, PATH_BYTES = 64, ARENA_BYTES = 16 << 20, TRIES = 5 };
+enum { PATIENCE_S = 100, PATH_BYTES = 64, ARENA_BYTES = 16 << 20, TRIES = 5, ADDRESS_BYTES = 32 };
 
 static struct daemon engine;
 static struct reactor_group *group;
@@ -405,24 +405,69 @@ static void check_target(int listener, const char *method, const char *key, cons
 	assert_null(drive_text("name"));
 }
 
-static void test_target_holds_nobody(void **state)
+/* Fills text with HOST:PORT. */
+static int listen_somewhere(char text[ADDRESS_BYTES])
 {
 	struct sockaddr_in address = {
 		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t bytes = sizeof(address);
 	int listener = socket(AF_INET, SOCK_STREAM, 0);
-	char text[100];
 
-	(void)state;
 	assert_int_equal(bind(listener, (struct sockaddr *)&address, bytes), 0);
 	assert_int_equal(listen(listener, TRIES), 0);
 	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &bytes), 0);
-	snprintf(text, sizeof(text), "127.0.0.1:%u", ntohs(address.sin_port));
-	check_target(listener, "drive.discover", "address", text);
-	snprintf(text, sizeof(text), "nvme+tcp://127.0.0.1:%u/nqn.2014-08.org.example:x",
-		ntohs(address.sin_port));
-	check_target(listener, "drive.attach", "source", text);
+	snprintf(text, ADDRESS_BYTES, "127.0.0.1:%u", ntohs(address.sin_port));
+	return listener;
+}
+
+static void test_target_holds_nobody(void **state)
+{
+	char address[ADDRESS_BYTES], url[ADDRESS_BYTES + 100];
+	int listener = listen_somewhere(address);
+
+	(void)state;
+	check_target(listener, "drive.discover", "address", address);
+	snprintf(url, sizeof(url), "nvme+tcp://%s/nqn.2014-08.org.example:x", address);
+	check_target(listener, "drive.attach", "source", url);
 	close(listener);
+}
+
+static void *retry_main(void *argument)
+{
+	(void)argument;
+	LOCK_SCOPE(&engine.lock);
+	drives_retry(&engine, true);
+	return NULL;
+}
+
+/* A remembered drive whose target is being tried is not taken from who tries. */
+static void test_detach_waits_for_target(void **state)
+{
+	struct drive *drive = calloc(1, sizeof(*drive));
+	char address[ADDRESS_BYTES];
+	int listener = listen_somewhere(address), fd;
+	struct asker asker;
+	pthread_t thread;
+
+	(void)state;
+	strcpy(drive->name, "far");
+	snprintf(drive->source, sizeof(drive->source), "nvme+tcp://%s/nqn.2014-08.org.example:x",
+		address);
+	list_push_back(&engine.drives, &drive->link);
+	assert_int_equal(pthread_create(&thread, NULL, retry_main, NULL), 0);
+	fd = accept(listener, NULL, NULL);
+	assert_true(fd >= 0);
+	ask_with(&asker, "drive.detach", "name", "far");
+	for (unsigned i = 0; i < 20; i++) {
+		usleep(10000);
+		expect_free();
+	}
+	close(fd); /* it is given up */
+	close(listener);
+	pthread_join(thread, NULL);
+	pthread_join(asker.thread, NULL);
+	done(asker.result);
+	assert_null(drive_text("name"));
 }
 
 /* --- sanitize -------------------------------------------------------------------------------- */
@@ -670,6 +715,7 @@ int main(void)
 		CARE_TEST(test_detach_waits),
 		CARE_TEST(test_pulled_out_while_asked),
 		CARE_TEST(test_target_holds_nobody),
+		CARE_TEST(test_detach_waits_for_target),
 		CARE_TEST(test_sanitize),
 		CARE_TEST(test_sanitize_fails),
 		CARE_TEST(test_sanitize_member),
