@@ -219,17 +219,18 @@ static int read_update(struct daemon *daemon, const struct drive *drive, const j
 
 static const char *effect_text(enum nvme_firmware_effect effect)
 {
-	static const char *const texts[] = {
-		[NVME_FIRMWARE_STORED] = "it is stored; the drive goes on with what it runs",
-		[NVME_FIRMWARE_ACTIVE] = "the drive runs it",
-		[NVME_FIRMWARE_AFTER_RESET] = "the drive begins with it at its next reset: braid "
-					      "drive detach and attach, or the next start of the "
-					      "machine",
-		[NVME_FIRMWARE_AFTER_POWER_OFF] = "the drive begins with it when its power has "
-						  "been off and on again",
-	};
-
-	return texts[effect];
+	switch (effect) {
+	case NVME_FIRMWARE_STORED:
+		return "it is stored; the drive goes on with what it runs";
+	case NVME_FIRMWARE_ACTIVE:
+		return "the drive runs it";
+	case NVME_FIRMWARE_AFTER_RESET:
+		return "the drive begins with it at its next reset: braid drive detach and attach, "
+		       "or the next start of the machine";
+	case NVME_FIRMWARE_AFTER_POWER_OFF:
+		return "the drive begins with it when its power has been off and on again";
+	}
+	return "";
 }
 
 static int carry_out(struct daemon *daemon, struct nvme_entry *entry, const struct update *update,
