@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -705,6 +706,71 @@ static void test_firmware_member(void **state)
 	done(call("array.delete", json_pack("{s:s}", "name", "m")));
 }
 
+/* --- the command ----------------------------------------------------------------------------- */
+
+/* What `braid ARGUMENTS` exits with and says. */
+static void braid(int status, const char *pattern, const char *arguments)
+{
+	char command[512], said[4096];
+	FILE *pipe;
+	size_t bytes;
+	int exited;
+
+	snprintf(command, sizeof(command), "%s --socket %s/rpc.sock %s 2>&1", getenv("BRAID_CLI"),
+		folder, arguments);
+	pipe = popen(command, "r");
+	assert_non_null(pipe);
+	bytes = fread(said, 1, sizeof(said) - 1, pipe);
+	said[bytes] = '\0';
+	exited = pclose(pipe);
+	expect(WIFEXITED(exited) && WEXITSTATUS(exited) == status, "%s: status %#x: %s", arguments,
+		exited, said);
+	expect(strstr(said, pattern), "'%s' is not in what %s says: %s", pattern, arguments, said);
+}
+
+/* meson says where it is; without, there is nothing to test. */
+static void test_cli(void **state)
+{
+	char path[PATH_BYTES + 16], update_arguments[200];
+	struct rpc_server *server;
+	struct fail fail = {0};
+
+	(void)state;
+	if (!getenv("BRAID_CLI"))
+		skip();
+	snprintf(path, sizeof(path), "%s/rpc.sock", folder);
+	expect(!rpc_server_start(&server, &engine, path, &fail), "%s", fail.text);
+	attach();
+	braid(5, "LOST beyond recovery", "drive sanitize MOCK0001 --how block");
+	braid(1, "it has block overwrite", "drive sanitize MOCK0001 --how crypto --yes");
+	assert_int_equal(mock->sanitize.status, NVME_SANITIZE_NEVER);
+	braid(0, "drive MOCK0001 sanitized",
+		"drive sanitize MOCK0001 --how overwrite --passes 3 --yes");
+	assert_int_equal(mock->sanitize.passes, 3);
+	braid(0, "done", "drive log MOCK0001 sanitize");
+	braid(0, "has passed its self-test", "drive self-test MOCK0001");
+	set(&mock->self_test.outcome, NVME_SELF_TEST_FAILED);
+	braid(1, "the self-test failed", "drive self-test MOCK0001 --extended");
+	braid(0, "extended  failed", "drive log MOCK0001 self-test");
+	braid(0, "\"result\": 7", "drive log MOCK0001 self-test -o json");
+	braid(0, "000000  00", "drive log MOCK0001 6 --hex");
+	set(&mock->self_test.step, 0);
+	braid(0, "braid job watch", "drive self-test MOCK0001 --no-wait");
+	braid(0, "no self-test runs", "drive self-test MOCK0001 --abort");
+	expect_job("cancelled", "aborted");
+	braid(0, "self-test  MOCK0001  cancelled", "job list");
+	braid(0, "runs 1.0; 2 slots (the first cannot be written)", "drive firmware MOCK0001");
+	write_image(8192);
+	snprintf(update_arguments, sizeof(update_arguments),
+		"drive firmware MOCK0001 --slot 2 --begin now --file %s", image_path);
+	braid(5, "may never work again", update_arguments);
+	assert_int_equal(mock->firmware.pieces, 0);
+	strcat(update_arguments, " --yes");
+	braid(0, "the drive runs it", update_arguments);
+	assert_string_equal(drive_text("firmware"), "2.0");
+	rpc_server_stop(server);
+}
+
 #define CARE_TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
@@ -725,6 +791,7 @@ int main(void)
 		CARE_TEST(test_firmware),
 		CARE_TEST(test_firmware_reset),
 		CARE_TEST(test_firmware_member),
+		CARE_TEST(test_cli),
 	};
 
 	unit_start();
