@@ -346,7 +346,9 @@ static int attach_pci(
 	bool foreign = false;
 	int error = 0;
 
-	entry = nvmes_settled(daemon, place->address);
+	/* One that was only taken to see who it is has another's options. */
+	while ((entry = nvmes_settled(daemon, place->address)) && !entry->drives && !entry->kept)
+		nvmes_release_unused(daemon);
 	if (!entry)
 		error = admission_pci(place->address, attach->wipe, &foreign, fail);
 	if (!error)
