@@ -61,10 +61,25 @@ static const struct command rows[] = {
 	{"drive", "log", "NAME PAGE", 2,
 		"a log page: error, health, firmware, effects, self-test, sanitize, or its number",
 		drive_log_run, {
+		FLAG("hex", "its bytes"),
 		VALUE("bytes", "SIZE", "so much of it (its usual size, else 512)")}},
 	{"drive", "format", "NAME", 1, "formats an NVMe drive; all its data is lost", drive_format_run, {
 		VALUE("lba", "SIZE", "the new block size, 512 or 4096 (as it is)"),
 		VALUE("erase", "HOW", "none, user-data or crypto (none)")}},
+	{"drive", "sanitize", "NAME --how block|crypto|overwrite", 1,
+		"erases an NVMe drive beyond recovery", drive_sanitize_run, {
+		VALUE("how", "HOW", "block, crypto or overwrite: what the drive can"),
+		VALUE("passes", "N", "of an overwrite, 1 to 16 (1)"),
+		FLAG("no-wait", "do not wait until it is done")}},
+	{"drive", "self-test", "NAME", 1, "lets an NVMe drive test itself", drive_self_test_run, {
+		FLAG("extended", "all of it, which may take hours (two minutes' worth)"),
+		FLAG("abort", "ends the one that runs"),
+		FLAG("no-wait", "do not wait until it is done")}},
+	{"drive", "firmware", "NAME [--slot N [--file PATH] [--begin WHEN]]", 1,
+		"firmware slots of an NVMe drive; a new image", drive_firmware_run, {
+		VALUE("file", "PATH", "the image, as the vendor gave it (what is in the slot)"),
+		VALUE("slot", "N", "where it goes"),
+		VALUE("begin", "WHEN", "the drive begins with it: reset, now, or store: not yet (reset)")}},
 	{"drive", "locate", "NAME", 1, "switches the light of a drive's bay on", drive_locate_run, {
 		FLAG("off", "and off again")}},
 	{"drive", "discover", "HOST[:PORT]", 1, "lists what an NVMe/TCP target offers",
@@ -189,7 +204,7 @@ static const struct command rows[] = {
 	{"job", "wait", "[ID]", 1, "waits until all jobs (or one) ended", job_wait_run, {{0}}},
 	{"job", "pause", "ID", 1, "holds a job, also over a restart", job_pause_run, {{0}}},
 	{"job", "resume", "ID", 1, "goes on with it", job_resume_run, {{0}}},
-	{"job", "cancel", "ID", 1, "ends an initialise, scrub or repair", job_cancel_run, {{0}}},
+	{"job", "cancel", "ID", 1, "ends an initialise, scrub, repair or self-test", job_cancel_run, {{0}}},
 	{"job", "limit", "ID 200M|none|auto", 2,
 		"so many bytes of each drive a second; auto: little while guests work", job_limit_run, {{0}}},
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* braid drive smart, log, format, locate. */
+/* braid drive smart, format, sanitize, self-test, locate. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,15 +7,17 @@
 
 #include "base/bits.h"
 #include "cli/confirm.h"
+#include "cli/drive.h"
 #include "cli/handlers.h"
 #include "cli/json.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/rpc_client.h"
 
 /* --- smart ----------------------------------------------------------------------------------- */
 
-static const struct column columns[] = {
+const struct column health_columns[HEALTH_COLUMNS] = {
 	{"name", "NAME", COLUMN_TEXT, 0},
 	{"model", "MODEL", COLUMN_TEXT, 0},
 	{"serial", "SERIAL", COLUMN_TEXT, 0},
@@ -35,11 +37,12 @@ static const struct column columns[] = {
 	{"power_cycles", "POWER CYCLES", COLUMN_NUMBER, 0},
 	{"power_on_hours", "HOURS", COLUMN_NUMBER, 0},
 	{"unsafe_shutdowns", "UNSAFE SHUTDOWNS", COLUMN_NUMBER, 0},
+	{"sensors_celsius", "SENSORS", COLUMN_LIST, 0},
 	{"warning_minutes", "TOO WARM MINUTES", COLUMN_NUMBER, COLUMN_NOT_ZERO},
 	{"critical_minutes", "TOO HOT MINUTES", COLUMN_NUMBER, COLUMN_NOT_ZERO},
 };
 
-static const struct listing listing = {"health", columns, ARRAY_SIZE(columns), ""};
+static const struct listing listing = {"health", health_columns, HEALTH_COLUMNS, ""};
 
 HANDLER(drive_smart_run)
 {
@@ -52,90 +55,6 @@ HANDLER(drive_smart_run)
 	return error ? error
 		     : output_object(
 			       cli, &listing, "health", json_object_get(result, "health"), fail);
-}
-
-/* --- log ------------------------------------------------------------------------------------- */
-
-static const struct {
-	const char *name;
-	unsigned page, bytes;
-} pages[] = {
-	{"error", 1, 4096},
-	{"health", 2, 512},
-	{"firmware", 3, 512},
-	{"effects", 5, 4096},
-	{"self-test", 6, 564},
-	{"sanitize", 0x81, 512},
-};
-
-/* "error", 1 or 0x81. */
-static int read_page(const char *text, uint64_t *page, uint64_t *bytes, struct fail *fail)
-{
-	char *end;
-
-	*bytes = 512;
-	for (unsigned i = 0; i < ARRAY_SIZE(pages); i++)
-		if (!strcmp(pages[i].name, text)) {
-			*page = pages[i].page;
-			*bytes = pages[i].bytes;
-			return 0;
-		}
-	*page = strtoull(text, &end, 0);
-	for (unsigned i = 0; i < ARRAY_SIZE(pages); i++)
-		if (pages[i].page == *page)
-			*bytes = pages[i].bytes;
-	if (*end || !*text || !*page || *page > 255)
-		return fail_set(fail, EINVAL,
-			"'%.40s' is no log page: error, health, firmware, effects, self-test, "
-			"sanitize, or a number from 1 to 255",
-			text);
-	return 0;
-}
-
-/* Sixteen bytes a line, as hexdump does; lines of zeros are left out. */
-static void print_log(const char *hexadecimal)
-{
-	static const char zeros[] = "00000000000000000000000000000000";
-	size_t length = strlen(hexadecimal);
-
-	for (size_t at = 0; at < length; at += 32) {
-		const char *line = hexadecimal + at;
-		size_t digits = length - at < 32 ? length - at : 32;
-
-		if (!strncmp(line, zeros, digits))
-			continue;
-		printf("%06zx ", at / 2);
-		for (size_t i = 0; i < digits; i += 2)
-			printf(" %.2s", line + i);
-		putchar('\n');
-	}
-}
-
-HANDLER(drive_log_run)
-{
-	AUTO_JSON json_t *result = NULL;
-	const char *name, *typed;
-	uint64_t page, bytes;
-	int error = option_or_word(cli, NULL, 0, &name, fail);
-
-	if (!error)
-		error = option_or_word(cli, NULL, 1, &typed, fail);
-	if (!error)
-		error = read_page(typed, &page, &bytes, fail);
-	if (!error)
-		error = option_bytes(cli, "bytes", 1, &bytes, fail);
-	if (!error)
-		error = call(cli, "drive.log",
-			json_pack("{s:s, s:I, s:I}", "name", name, "page", (json_int_t)page,
-				"bytes", (json_int_t)bytes),
-			&result, fail);
-	if (error)
-		return error;
-	if (output_is_json(cli))
-		output_json(cli, result);
-	else
-		print_log(text_of(result, "log"));
-	return 0;
 }
 
 /* --- format ---------------------------------------------------------------------------------- */
@@ -185,6 +104,86 @@ HANDLER(drive_format_run)
 	if (error || cli->dry_run)
 		return error;
 	return output_done(cli, result, "drive %s formatted", name);
+}
+
+/* --- sanitize and self-test ------------------------------------------------------------------ */
+
+/* The drive goes on by itself: whoever does not wait looks at it with braid job list. */
+static int follow_drive(
+	struct cli *cli, json_t *result, const char *name, const char *done, struct fail *fail)
+{
+	uint64_t id = number_of(json_object_get(result, "job"), "id");
+	AUTO_JSON json_t *job = NULL;
+	int error;
+
+	if (option_given(cli, "no-wait"))
+		return output_done(cli, result, "job %llu: drive %s %s; braid job watch %llu",
+			(unsigned long long)id, name, done, (unsigned long long)id);
+	error = progress_follow(cli, id, &job, fail);
+	if (error)
+		return error;
+	json_object_set(result, "job", job);
+	return 0;
+}
+
+HANDLER(drive_sanitize_run)
+{
+	AUTO_JSON json_t *result = NULL, *checked = NULL, *check = NULL, *params = NULL;
+	const char *how = option_text(cli, "how"), *name;
+	uint64_t passes = 1;
+	char warning[200];
+	int error = option_or_word(cli, NULL, 0, &name, fail);
+
+	if (!error)
+		error = option_number(cli, "passes", 16, &passes, fail);
+	if (error)
+		return error;
+	params = json_pack("{s:s, s:s}", "name", name, "how", how ? how : "");
+	if (option_given(cli, "passes"))
+		json_object_set_new(params, "passes", json_integer((json_int_t)passes));
+	check = json_copy(params);
+	json_object_set_new(check, "dry_run", json_true());
+	error = call(cli, "drive.sanitize", json_incref(check), &checked, fail);
+	snprintf(warning, sizeof(warning),
+		"All data on drive %.80s will be LOST beyond recovery, and it cannot be stopped.",
+		name);
+	if (!error)
+		error = confirm_loss(cli, warning, "drive", name, fail);
+	if (!error)
+		error = call_to_change(
+			cli, "drive.sanitize", json_incref(params), NULL, &result, fail);
+	if (error || cli->dry_run)
+		return error;
+	error = follow_drive(cli, result, name, "sanitizes itself", fail);
+	if (error || option_given(cli, "no-wait"))
+		return error;
+	return output_done(cli, result, "drive %s sanitized", name);
+}
+
+HANDLER(drive_self_test_run)
+{
+	bool extended = option_given(cli, "extended"), end = option_given(cli, "abort");
+	AUTO_JSON json_t *result = NULL;
+	const char *name;
+	int error = option_or_word(cli, NULL, 0, &name, fail);
+
+	if (!error && extended && end)
+		error = fail_set(fail, EINVAL, "--extended and --abort do not go together");
+	if (!error)
+		error = call_to_change(cli, "drive.self_test",
+			json_pack("{s:s, s:s}", "name", name, "kind",
+				end	   ? "abort"
+				: extended ? "extended"
+					   : "short"),
+			NULL, &result, fail);
+	if (error || cli->dry_run)
+		return error;
+	if (end)
+		return output_done(cli, result, "drive %s: no self-test runs", name);
+	error = follow_drive(cli, result, name, "tests itself", fail);
+	if (error || option_given(cli, "no-wait"))
+		return error;
+	return output_done(cli, result, "drive %s has passed its self-test", name);
 }
 
 /* --- locate ---------------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@ static const struct column columns[] = {
 	{"type", "TYPE", COLUMN_TEXT, 0},
 	{"target", "TARGET", COLUMN_TEXT, 0},
 	{"state", "STATE", COLUMN_TEXT, 0},
+	{"percent", "DONE%", COLUMN_NUMBER, COLUMN_NOT_ZERO},
 	{"done_bytes", "DONE", COLUMN_BYTES, 0},
 	{"total_bytes", "TOTAL", COLUMN_BYTES, 0},
 	{"resumed_bytes", "FROM", COLUMN_BYTES, COLUMN_NOT_ZERO},

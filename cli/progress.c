@@ -45,10 +45,19 @@ char *progress_text(const json_t *job, char *text)
 	char speed_text[UNITS_TEXT_BYTES], left[32];
 	int used;
 
+	if (json_object_get(job, "percent"))
+		part = (double)number_of(job, "percent") / 100;
 	if (part > 1)
 		part = 1;
 	for (unsigned i = 0; i < BAR_WIDTH; i++)
 		bar[i] = i < (unsigned)(part * BAR_WIDTH) ? '#' : '-';
+	if (json_object_get(job, "percent")) { /* what a drive does by itself */
+		uint64_t eta_s = number_of(job, "eta_s");
+
+		snprintf(text, PROGRESS_TEXT_BYTES, "[%s] %5.1f%%   eta %s", bar, part * 100,
+			duration_text(eta_s ? (double)eta_s : 1e9, left, sizeof(left)));
+		return text;
+	}
 	if (!strcmp(text_of(job, "state"), "paused")) {
 		snprintf(text, PROGRESS_TEXT_BYTES, "[%s] %5.1f%%   %s of %s   paused", bar,
 			part * 100, units_print(done, done_text), units_print(total, total_text));

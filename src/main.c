@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mutant.h"
 #include "base/units.h"
+#include "control/attendants.h"
 #include "control/daemon.h"
 #include "control/monitor.h"
 #include "control/rpc.h"
@@ -200,16 +201,22 @@ static int serve(struct daemon *daemon, const struct options *options, const sig
 		monitor_restore(daemon);
 		sockets_close(daemon);
 	}
+	daemon->alone = false;
 	pthread_mutex_unlock(&daemon->lock);
 	if (error)
 		return error;
 	error = monitor_start(daemon, fail);
 	if (error)
 		goto stop_server;
+	error = attendants_start(daemon, fail);
+	if (error)
+		goto stop_monitor;
 	log_info("event=Start version=" BRAID_VERSION " cores=%s parity=%s rpc=%s state=%s",
 		cpumask_print(&options->cores, cores), parity_selected(), path,
 		options->daemon.state_dir);
 	wait_for_signal(signals);
+	attendants_stop(daemon);
+stop_monitor:
 	monitor_stop(daemon);
 stop_server:
 	rpc_server_stop(server);

@@ -11,18 +11,36 @@
 #include "control/assemble.h"
 #include "control/drives.h"
 #include "control/methods.h"
+#include "control/nvmes.h"
 #include "control/probe.h"
 
 enum { IMPORT_DRIVES_MAX = ASSEMBLY_FOUND_MAX, SCAN_ENTRIES_MAX = 16384 };
 
 /* --- starting and stopping ------------------------------------------------------------------- */
 
+/* Somebody waits for one of its drives. */
+static bool is_opening(struct daemon *daemon, const struct uuid *uuid)
+{
+	struct list_node *node;
+
+	list_for_each (node, &daemon->drives) {
+		const struct drive *drive = container_of(node, struct drive, link);
+
+		if (drive->opening && uuid_equal(&drive->array_uuid, uuid))
+			return true;
+	}
+	return false;
+}
+
 METHOD(array_start_method)
 {
-	struct array_entry *entry = array_find(daemon, rpc_string(params, "name", ""), fail);
+	const char *name = rpc_string(params, "name", "");
 	bool accept_loss = rpc_boolean(params, "accept_loss");
+	struct array_entry *entry;
 	int error;
 
+	while ((entry = array_find(daemon, name, fail)) && is_opening(daemon, &entry->uuid))
+		daemon_wait(daemon);
 	if (!entry)
 		return -fail->error;
 	if (entry->array || entry->phase == PHASE_MAKING)
@@ -31,6 +49,9 @@ METHOD(array_start_method)
 	entry->held = entry->start_failed = false;
 	drives_retry(daemon, true);
 	assemble(daemon);
+	entry = array_find(daemon, name, fail); /* the lock may have been free meanwhile */
+	if (!entry)
+		return -fail->error;
 	if (entry->phase == PHASE_FOREIGN)
 		return fail_set(fail, EPERM,
 			"array %s is not this host's (%s): if no other host uses it, braid array "
@@ -89,12 +110,15 @@ METHOD(array_stop_method)
  * that does not run is given back as it is. */
 METHOD(array_export_method)
 {
-	struct array_entry *entry = array_find(daemon, rpc_string(params, "name", ""), fail);
+	const char *name = rpc_string(params, "name", "");
 	struct list_node *node, *after;
+	struct array_entry *entry;
 	json_t *drives;
 	struct uuid uuid;
 	int error;
 
+	while ((entry = array_find(daemon, name, fail)) && is_opening(daemon, &entry->uuid))
+		daemon_wait(daemon);
 	if (!entry)
 		return -fail->error;
 	if (entry->phase == PHASE_MAKING)
@@ -118,6 +142,7 @@ METHOD(array_export_method)
 	}
 	assemble(daemon);
 	state_changed(daemon);
+	nvmes_release_unused(daemon);
 	*result = json_pack("{s:o}", "drives", drives);
 	return 0;
 }
@@ -176,7 +201,8 @@ static int take_path(
 		if (import->attached_count == IMPORT_DRIVES_MAX)
 			return fail_set(
 				fail, EINVAL, "more than %d drives at a time", IMPORT_DRIVES_MAX);
-		drive = drive_of_member(daemon, &superblock.member_uuid);
+		while ((drive = drive_of_member(daemon, &superblock.member_uuid)) && drive->opening)
+			daemon_wait(daemon);
 		if (drive && !drive->dev)
 			drive_free(drive); /* the record of where it was */
 		options.block_bytes = superblock.block_bytes;

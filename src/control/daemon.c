@@ -30,13 +30,16 @@ void daemon_init(
 		.group = group,
 		.assemble_wait_ns = (uint64_t)(options->assemble_wait_s * 1e9),
 		.auto_rebuild = options->auto_rebuild,
+		.alone = true,
 		.state.lock_fd = -1,
 	};
 	snprintf(daemon->run_dir, sizeof(daemon->run_dir), "%s", options->run_dir);
 	pthread_mutex_init(&daemon->lock, NULL);
+	pthread_cond_init(&daemon->settled, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&daemon->wake, &monotonic);
+	pthread_cond_init(&daemon->ending, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	list_init(&daemon->drives);
 	list_init(&daemon->nvmes);
@@ -44,6 +47,29 @@ void daemon_init(
 	list_init(&daemon->exports);
 	list_init(&daemon->jobs);
 	list_init(&daemon->sockets);
+}
+
+void daemon_let_go(struct daemon *daemon)
+{
+	if (!daemon->alone)
+		pthread_mutex_unlock(&daemon->lock);
+}
+
+void daemon_take_back(struct daemon *daemon)
+{
+	if (!daemon->alone)
+		pthread_mutex_lock(&daemon->lock);
+}
+
+void daemon_settled(struct daemon *daemon)
+{
+	pthread_cond_broadcast(&daemon->settled);
+}
+
+void daemon_wait(struct daemon *daemon)
+{
+	assert(!daemon->alone); /* there is nobody to wait for */
+	pthread_cond_wait(&daemon->settled, &daemon->lock);
 }
 
 /* "0000:65:00.0" or "0000:65:00.0n1", or the serial number, of an NVMe drive. */
@@ -257,8 +283,12 @@ void daemon_shutdown(struct daemon *daemon)
 		array_free(container_of(node, struct array_entry, link));
 	while ((node = list_first(&daemon->drives)))
 		drive_free(container_of(node, struct drive, link));
+	daemon->alone = true;
+	nvmes_release_unused(daemon);
 	state_close(daemon);
 	pthread_cond_destroy(&daemon->wake);
+	pthread_cond_destroy(&daemon->settled);
+	pthread_cond_destroy(&daemon->ending);
 	pthread_mutex_destroy(&daemon->lock);
 }
 

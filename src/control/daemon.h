@@ -4,6 +4,10 @@
  * all of it; RPC handlers hold it, and so do jobs and the monitor where they look or change
  * something. Nothing here is touched by the I/O path.
  *
+ * Nobody holds it while a drive or a target is waited for: daemon_let_go(). What the waiting one
+ * goes on with afterwards stays: a drive that is `opening`, a controller that is `kept`
+ * (control/nvmes.h); who would free such a thing waits for its turn with daemon_wait().
+ *
  *	drive <--claims-- array <--has-- volume <--exports-- controller
  *
  * The truth is on the drives: superblocks say what an array is, its notes which volumes and
@@ -26,7 +30,7 @@
 #include "raid/assembly.h"
 #include "vhost/controller.h"
 
-enum { DRIVE_SOURCE_BYTES = 4096 };
+enum { DRIVE_SOURCE_BYTES = 4096, ATTENDANTS = 2 };
 
 /* How a drive was attached; what attaches it again. */
 struct drive_options {
@@ -57,6 +61,7 @@ struct drive {
 	struct superblock *superblock;
 	bool damaged;			     /* there was a superblock once */
 	bool locked;			     /* dev is NULL: another process has it */
+	bool opening;			     /* dev is NULL: it belongs to whoever waits for it */
 	struct uuid array_uuid, member_uuid; /* null: a member of nothing */
 	bool is_spare;			     /* for any array that needs one */
 	struct list_node link;
@@ -145,6 +150,9 @@ struct daemon_options {
 
 struct daemon {
 	pthread_mutex_t lock;
+	pthread_cond_t settled; /* somebody has what it had let go of the lock for */
+	pthread_cond_t ending;	/* stopping is set */
+	bool alone;		/* it starts or ends, and serves nobody: the lock is kept */
 	struct reactor_group *group;
 	char run_dir[64];
 	struct list drives, nvmes, arrays, exports, jobs;
@@ -157,8 +165,8 @@ struct daemon {
 	uint64_t nvme_searched_ns;
 	uint32_t nvme_picture; /* of what was plugged in then */
 	bool auto_rebuild;
-	/* The monitor. */
-	pthread_t monitor;
+	/* The monitor, and the attendants. */
+	pthread_t monitor, attendants[ATTENDANTS];
 	pthread_cond_t wake;
 	bool stopping;
 };
@@ -167,6 +175,16 @@ void daemon_init(
 	struct daemon *daemon, struct reactor_group *group, const struct daemon_options *options);
 /* Cancels jobs, ends exports, stops arrays and closes drives. */
 void daemon_shutdown(struct daemon *daemon);
+
+/* Others have the lock while the caller waits for a drive or a target, until it takes it back:
+ * everything may be different then, but for what is kept (see above). While the daemon is alone
+ * these do nothing: nobody is served before what was is there. */
+void daemon_let_go(struct daemon *daemon);
+void daemon_take_back(struct daemon *daemon);
+/* Something that was kept so is not any more. */
+void daemon_settled(struct daemon *daemon);
+/* Until somebody says so; the lock is free meanwhile, so look everything up again. */
+void daemon_wait(struct daemon *daemon);
 
 /* NULL when there is none of that name; with a sentence in the second form. */
 struct drive *drive_find(struct daemon *daemon, const char *name);

@@ -72,17 +72,21 @@ METHOD(drive_discover)
 	unsigned count;
 	int error;
 
-	(void)daemon;
 	if (!found)
 		return fail_set(fail, ENOMEM, "no memory to ask a target");
 	error = parse_address(&target, address, fail);
-	if (!error)
-		error = nvme_tcp_discover(&target.path[0], found, &count, fail);
 	if (error)
 		return error;
 	rows = json_array();
-	for (unsigned i = 0; i < count; i++)
+	/* Nothing of the daemon's is looked at: targets may take their time. */
+	daemon_let_go(daemon);
+	error = nvme_tcp_discover(&target.path[0], found, &count, fail);
+	for (unsigned i = 0; !error && i < count; i++)
 		add_subsystem(rows, &found[i]);
-	*result = json_pack("{s:o}", "found", rows);
-	return 0;
+	daemon_take_back(daemon);
+	if (error)
+		json_decref(rows);
+	else
+		*result = json_pack("{s:o}", "found", rows);
+	return error;
 }

@@ -243,10 +243,26 @@ static int check_copy(struct daemon *daemon, const struct drive *drive, struct f
 	return 0;
 }
 
+static bool is_being_opened(struct daemon *daemon, const char *source)
+{
+	struct list_node *node;
+
+	list_for_each (node, &daemon->drives) {
+		const struct drive *drive = container_of(node, struct drive, link);
+
+		if (drive->opening && !strcmp(drive->source, source))
+			return true;
+	}
+	return false;
+}
+
 /* A remembered drive that is not there is what comes back under its path. */
 static void forget_absent(struct daemon *daemon, const char *source)
 {
 	struct list_node *node, *after;
+
+	while (is_being_opened(daemon, source))
+		daemon_wait(daemon);
 
 	list_for_each_safe (node, after, &daemon->drives) {
 		struct drive *drive = container_of(node, struct drive, link);
@@ -332,7 +348,9 @@ static int attach_pci(
 	bool foreign = false;
 	int error = 0;
 
-	entry = nvmes_taken(daemon, place->address);
+	/* One that was only taken to see who it is has another's options. */
+	while ((entry = nvmes_settled(daemon, place->address)) && !entry->drives && !entry->kept)
+		nvmes_release_unused(daemon);
 	if (!entry)
 		error = admission_pci(place->address, attach->wipe, &foreign, fail);
 	if (!error)
@@ -389,20 +407,37 @@ static struct drive *named_drive(struct daemon *daemon, const json_t *params, st
 	return drive;
 }
 
+/* A drive that nobody uses and nobody waits for: who asks it something has its answer first. */
+static int find_idle(
+	struct daemon *daemon, const json_t *params, struct drive **found, struct fail *fail)
+{
+	struct drive *drive;
+
+	while ((drive = named_drive(daemon, params, fail))) {
+		*found = drive;
+		if (drive->dev && drive->dev->user[0])
+			return fail_set(fail, EBUSY, "drive %s is in use by %s: delete that first",
+				drive->name, drive->dev->user);
+		if (!drive->opening && (!drive->nvme || !drive->nvme->kept))
+			return 0;
+		daemon_wait(daemon);
+	}
+	return -ENOENT;
+}
+
 METHOD(drive_detach)
 {
-	struct drive *drive = named_drive(daemon, params, fail);
+	struct drive *drive;
+	int error = find_idle(daemon, params, &drive, fail);
 
-	if (!drive)
-		return -ENOENT;
-	if (drive->dev && drive->dev->user[0])
-		return fail_set(fail, EBUSY, "drive %s is in use by %s: delete that first",
-			drive->name, drive->dev->user);
+	if (error)
+		return error;
 	if (drive->nvme)
 		drive->nvme->give_back = true;
 	drive_free(drive);
 	assemble(daemon);
 	state_changed(daemon);
+	nvmes_release_unused(daemon);
 	*result = json_object();
 	return 0;
 }

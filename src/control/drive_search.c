@@ -34,7 +34,7 @@ static bool retry_due(const struct drive *drive, bool nvme_due)
 {
 	struct stat status;
 
-	if (drive->dev)
+	if (drive->dev || drive->opening)
 		return false;
 	if (nvmes_source(drive->source))
 		return nvme_due;
@@ -61,6 +61,7 @@ bool drives_retry(struct daemon *daemon, bool locked_is_news)
 	bool came = false, nvme_due = any_nvme(daemon) && nvmes_search_due(daemon);
 	struct list_node *node;
 
+	/* drive_open() may let go of the lock; the drive stays on the list, being opened. */
 	list_for_each (node, &daemon->drives) {
 		struct drive *drive = container_of(node, struct drive, link);
 		struct fail fail = {0};
@@ -178,7 +179,7 @@ static bool take_found(struct daemon *daemon, const char *path, const struct sup
 	char before[DRIVE_SOURCE_BYTES] = "";
 	int error;
 
-	if (drive && drive->dev)
+	if (drive && (drive->dev || drive->opening))
 		return false;
 	if (drive) {
 		strcpy(before, drive->source);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control/drives.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "control/admission.h"
+#include "control/drive_job.h"
 #include "control/nvmes.h"
 #include "drivers/drivers.h"
 #include "reactor/reactor.h"
@@ -89,20 +91,25 @@ static void read_place(struct drive *drive)
 			model[0] ? " " : "", serial);
 }
 
-/* What the URL names; the drive is called by the serial number of its target. */
-static int open_tcp(struct drive *drive, struct fail *fail)
+/* What the URL names; the drive is called by the serial number of its target, which may let us
+ * wait for seconds. */
+static int open_tcp(struct daemon *daemon, struct drive *drive, struct fail *fail)
 {
 	struct nvme_tcp_target target;
 	struct nvme_tcp_status status;
+	struct blockdev *dev;
 	int error = nvme_tcp_parse(&target, drive->source, fail);
 
 	if (error)
 		return error;
 	if (drive->options.block_bytes)
 		target.block_bytes = drive->options.block_bytes;
-	error = nvme_tcp_create(&drive->dev, &target, fail);
+	daemon_let_go(daemon);
+	error = nvme_tcp_create(&dev, &target, fail);
+	daemon_take_back(daemon);
 	if (error)
 		return error;
+	drive->dev = dev;
 	nvme_tcp_status(drive->dev, &status);
 	if (drive->identity[0] && strcmp(drive->identity, status.identity)) {
 		error = fail_set(fail, ENODEV,
@@ -167,7 +174,7 @@ static int open_bottom(struct daemon *daemon, struct drive *drive, bool wipe, st
 	if (nvme)
 		error = nvmes_open(daemon, drive, fail);
 	else if (tcp)
-		error = open_tcp(drive, fail);
+		error = open_tcp(daemon, drive, fail);
 	else if (ram || null)
 		error = open_memory(drive, ram, fail);
 	else
@@ -243,8 +250,12 @@ int drive_open(
 	char name[BLOCKDEV_NAME_BYTES];
 	int error;
 
+	assert(!drive->dev && !drive->opening);
 	snprintf(name, sizeof(name), "%s", drive->name);
+	drive->opening = true;
 	error = open_bottom(daemon, drive, wipe, fail);
+	drive->opening = false;
+	daemon_settled(daemon);
 	if (error)
 		goto close;
 	snprintf(drive->driver, sizeof(drive->driver), "%s", drive->dev->ops->driver);
@@ -254,6 +265,9 @@ int drive_open(
 	if (error)
 		goto close;
 	snprintf(drive->dev->name, sizeof(drive->dev->name), "%s", drive->name);
+	drive_job_resume(daemon, drive);
+	if (drive->nvme && drive->nvme->sanitizing)
+		return 0; /* it cannot be read; what was foreign is what goes */
 	drive_identify(daemon, drive);
 	error = check_opened(daemon, drive, wipe, fail);
 	if (!error)
@@ -282,12 +296,12 @@ int drive_add(struct daemon *daemon, const char *source, const struct drive_opti
 	}
 	strcpy(drive->source, source);
 	drive->options = *options;
-	list_push_back(&daemon->drives, &drive->link);
 	error = drive_open(daemon, drive, how, fail);
 	if (error) {
-		drive_free(drive);
+		free(drive);
 		return error;
 	}
+	list_push_back(&daemon->drives, &drive->link);
 	*created = drive;
 	state_changed(daemon);
 	return 0;

@@ -11,7 +11,8 @@ enum drive_opening {
 	DRIVE_NEW_WIPED, /* what foreign stands on it goes */
 };
 
-/* Attaches drive->source with drive->options, adds the layers, reads its superblock. */
+/* Attaches drive->source with drive->options, adds the layers, reads its superblock. Lets go of the
+ * lock while a controller or a target is waited for; nobody frees the drive meanwhile. */
 int drive_open(
 	struct daemon *daemon, struct drive *drive, enum drive_opening how, struct fail *fail);
 /* The same for a new drive, which is then on the daemon's list. */
@@ -34,7 +35,7 @@ int drive_wipe(struct daemon *daemon, struct drive *drive, struct fail *fail);
 void drives_adopt(struct daemon *daemon, struct array_entry *entry);
 
 /* Tries the remembered drives that are not there. True: one has come. `locked_is_news`: say so when
- * another process has one. */
+ * another process has one. Lets go of the lock as drive_open() does. */
 bool drives_retry(struct daemon *daemon, bool locked_is_news);
 /* Looks for missing members of arrays that cannot start elsewhere: beside the files that are known,
  * and on all block devices. Only reads. True: one was found and attached. */

@@ -28,6 +28,8 @@ const char *job_type_name(enum job_type type)
 		[JOB_SCRUB] = "scrub",
 		[JOB_REPAIR] = "repair",
 		[JOB_INITIALISE] = "initialise",
+		[JOB_SANITIZE] = "sanitize",
+		[JOB_SELF_TEST] = "self-test",
 	};
 
 	return names[type];
@@ -35,7 +37,7 @@ const char *job_type_name(enum job_type type)
 
 /* --- all kinds ------------------------------------------------------------------------------- */
 
-static void free_job(struct job *job)
+void job_free(struct job *job)
 {
 	list_remove(&job->link);
 	free(job->plan);
@@ -56,12 +58,12 @@ static void forget_old(struct daemon *daemon)
 		if (ended <= ENDED_JOBS_KEPT || job->state == JOB_RUNNING)
 			continue;
 		pthread_join(job->thread, NULL);
-		free_job(job);
+		job_free(job);
 		ended--;
 	}
 }
 
-static struct job *new_job(
+struct job *job_new(
 	struct daemon *daemon, enum job_type type, const char *target, struct fail *fail)
 {
 	struct job *job = calloc(1, sizeof(*job));
@@ -79,17 +81,17 @@ static struct job *new_job(
 	return job;
 }
 
-static int start_thread(struct job *job, void *(*run)(void *), struct fail *fail)
+int job_run(struct job *job, void *(*main)(void *), struct fail *fail)
 {
 	int error;
 
 	job->id = ++job->daemon->last_job;
-	error = pthread_create(&job->thread, NULL, run, job);
+	error = pthread_create(&job->thread, NULL, main, job);
 	return error ? fail_set(fail, error, "cannot start a thread: %s", strerror(error)) : 0;
 }
 
 /* The lock is held. */
-static void end_job(struct job *job, int error, const char *text)
+void job_end(struct job *job, int error, const char *text)
 {
 	job->ended_ns = monotonic_ns();
 	job->state = !error ? JOB_DONE : error == -ECANCELED ? JOB_CANCELLED : JOB_FAILED;
@@ -97,8 +99,9 @@ static void end_job(struct job *job, int error, const char *text)
 		return;
 	snprintf(job->error, sizeof(job->error), "%s", text);
 	if (job->state == JOB_FAILED)
-		log_error("event=JobFailed job=%u type=%s array=%s error=\"%s\"", job->id,
-			job_type_name(job->type), job->target, text);
+		log_error("event=JobFailed job=%u type=%s %s=%s error=\"%s\"", job->id,
+			job_type_name(job->type), job->type > JOB_INITIALISE ? "drive" : "array",
+			job->target, text);
 }
 
 void jobs_end(struct daemon *daemon)
@@ -111,12 +114,14 @@ void jobs_end(struct daemon *daemon)
 		atomic_store(&job->clear.cancel, true);
 		atomic_store(&job->sweep.pause, false);
 		atomic_store(&job->sweep.cancel, true);
+		atomic_store(&job->let_be, true);
 	}
+	pthread_cond_broadcast(&daemon->ending);
 	while ((node = list_first(&daemon->jobs))) {
 		struct job *job = container_of(node, struct job, link);
 
 		pthread_join(job->thread, NULL);
-		free_job(job);
+		job_free(job);
 	}
 }
 
@@ -150,6 +155,21 @@ static void throttle_text(const struct job *job, char *text, size_t bytes)
 			(double)throttle->p99_ns / 1e6, (double)throttle_bound_ns(throttle) / 1e6);
 }
 
+/* What the drive does by itself has no bytes. */
+static void add_percent(json_t *json, const struct job *job, uint64_t elapsed_ms)
+{
+	unsigned left = 1000 - job->per_thousand,
+		 gone = job->per_thousand - job->first_per_thousand;
+	uint64_t eta_s = 0, elapsed_s = elapsed_ms / 1000;
+
+	if (job->state == JOB_RUNNING && gone)
+		eta_s = elapsed_ms * left / gone / 1000;
+	else if (job->state == JOB_RUNNING && job->estimate_s > elapsed_s)
+		eta_s = job->estimate_s - elapsed_s;
+	json_object_set_new(json, "percent", json_integer(job->per_thousand / 10));
+	json_object_set_new(json, "eta_s", json_integer((json_int_t)eta_s));
+}
+
 json_t *job_json(const struct job *job)
 {
 	static const char *const states[] = {"running", "done", "failed", "cancelled"};
@@ -174,7 +194,9 @@ json_t *job_json(const struct job *job)
 		(json_int_t)done, "total_bytes", (json_int_t)total, "elapsed_ms",
 		(json_int_t)elapsed_ms, "bytes_per_second", (json_int_t)speed, "eta_s",
 		(json_int_t)(speed ? (total - done) / speed : 0));
-	if (job->type == JOB_INITIALISE)
+	if (job->type == JOB_SANITIZE || job->type == JOB_SELF_TEST)
+		add_percent(json, job, elapsed_ms);
+	if (!job_is_sweep(job))
 		return json;
 	json_object_update_new(
 		json, json_pack("{s:s, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I}", "throttle",
@@ -254,7 +276,7 @@ static void *initialise_main(void *argument)
 	else
 		log_info("event=NewArray array=%s level=\"%s\" drives=%u spares=%u", job->target,
 			config->level->text, config->members, plan->spares);
-	end_job(job, error, fail.text);
+	job_end(job, error, fail.text);
 	state_save(daemon);
 	return NULL;
 }
@@ -269,7 +291,7 @@ int job_start_initialise(struct daemon *daemon, const struct array_plan *plan, s
 	int error = fail_set(fail, ENOMEM, "no memory for an array");
 
 	if (entry && copy)
-		job = new_job(daemon, JOB_INITIALISE, plan->config.name, fail);
+		job = job_new(daemon, JOB_INITIALISE, plan->config.name, fail);
 	if (!job)
 		goto free_both;
 	*copy = *plan;
@@ -290,7 +312,7 @@ int job_start_initialise(struct daemon *daemon, const struct array_plan *plan, s
 	list_init(&entry->volumes);
 	entry->made_at = (uint64_t)time(NULL);
 	list_push_back(&daemon->arrays, &entry->link);
-	error = start_thread(job, initialise_main, fail);
+	error = job_run(job, initialise_main, fail);
 	if (!error) {
 		*fail = (struct fail){0};
 		*created = job;
@@ -298,7 +320,7 @@ int job_start_initialise(struct daemon *daemon, const struct array_plan *plan, s
 	}
 	release_all(plan);
 	list_remove(&entry->link);
-	free_job(job);
+	job_free(job);
 	copy = NULL;
 free_both:
 	free(copy);
@@ -315,7 +337,7 @@ struct job *sweep_of(struct daemon *daemon, const struct array_entry *entry)
 	list_for_each (node, &daemon->jobs) {
 		struct job *job = container_of(node, struct job, link);
 
-		if (job->state == JOB_RUNNING && job->type != JOB_INITIALISE && job->entry == entry)
+		if (job->state == JOB_RUNNING && job_is_sweep(job) && job->entry == entry)
 			return job;
 	}
 	return NULL;
@@ -413,7 +435,7 @@ static void *sweep_main(void *argument)
 
 	atomic_store(&job->swept, true);
 	LOCK_SCOPE(&daemon->lock);
-	end_job(job, error, fail.text);
+	job_end(job, error, fail.text);
 	if (!error)
 		log_sweep(job);
 	settle_sweep(job, error);
@@ -426,7 +448,7 @@ static void *sweep_main(void *argument)
 int job_start_sweep(struct daemon *daemon, struct array_entry *entry, enum sweep_kind kind,
 	struct job **created, struct fail *fail)
 {
-	struct job *job = new_job(daemon, (enum job_type)kind, entry->name, fail);
+	struct job *job = job_new(daemon, (enum job_type)kind, entry->name, fail);
 	int error;
 
 	if (!job)
@@ -436,9 +458,9 @@ int job_start_sweep(struct daemon *daemon, struct array_entry *entry, enum sweep
 		job->sweep.begin = entry->wanted_mark;
 	job->sampled_bytes = job->sweep.begin.done_bytes;
 	sweep_steer(job);
-	error = start_thread(job, sweep_main, fail);
+	error = job_run(job, sweep_main, fail);
 	if (error) {
-		free_job(job);
+		job_free(job);
 		return error;
 	}
 	log_info("event=JobStarted job=%u type=%s array=%s from_bytes=%llu", job->id,

@@ -2,6 +2,7 @@
 /* Watching and steering jobs. What the operator says of a sweep is kept until it is done. */
 #include <errno.h>
 
+#include "control/drive_job.h"
 #include "control/jobs.h"
 #include "control/methods.h"
 #include "control/monitor.h"
@@ -29,7 +30,7 @@ static struct job *running_job(struct daemon *daemon, const json_t *params, stru
 
 		if (job->id != id)
 			continue;
-		if (job->state == JOB_RUNNING && (job->type == JOB_INITIALISE || job->entry))
+		if (job->state == JOB_RUNNING && (!job_is_sweep(job) || job->entry))
 			return job;
 		fail_set(fail, EALREADY, "job %u has ended", job->id);
 		return NULL;
@@ -43,10 +44,16 @@ static struct job *steerable_job(struct daemon *daemon, const json_t *params, st
 {
 	struct job *job = running_job(daemon, params, fail);
 
-	if (!job || job->type != JOB_INITIALISE)
+	if (!job || job_is_sweep(job))
 		return job;
-	fail_set(fail, EINVAL,
-		"job %u clears drives: it cannot be paused or limited, only cancelled", job->id);
+	if (job->type == JOB_INITIALISE)
+		fail_set(fail, EINVAL,
+			"job %u clears drives: it cannot be paused or limited, only cancelled",
+			job->id);
+	else
+		fail_set(fail, EINVAL,
+			"job %u is what drive %s does by itself: it cannot be paused or limited",
+			job->id, job->target);
 	return NULL;
 }
 
@@ -101,6 +108,7 @@ METHOD(job_limit)
 METHOD(job_cancel)
 {
 	struct job *job = running_job(daemon, params, fail);
+	int error;
 
 	if (!job)
 		return -fail->error;
@@ -109,6 +117,21 @@ METHOD(job_cancel)
 			"a %s is due until it is done: braid job pause %u holds it; braid array "
 			"remove %s DRIVE gives up a drive that is copied to",
 			job_type_name(job->type), job->id, job->target);
+	if (job->type == JOB_SANITIZE)
+		return fail_set(fail, EPERM,
+			"a sanitize cannot be ended: drive %s goes on until it is done, also "
+			"without power in between",
+			job->target);
+	if (job->type == JOB_SELF_TEST) {
+		json_t *shown = job_json(job); /* it may have gone when the drive has answered */
+
+		error = drive_self_test_end(daemon, job->target, fail);
+		if (error)
+			json_decref(shown);
+		else
+			*result = json_pack("{s:o}", "job", shown);
+		return error;
+	}
 	if (job->type == JOB_INITIALISE) {
 		atomic_store(&job->clear.cancel, true);
 	} else {

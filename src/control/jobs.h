@@ -22,6 +22,8 @@ enum job_type {
 	JOB_SCRUB = SWEEP_SCRUB,
 	JOB_REPAIR = SWEEP_REPAIR,
 	JOB_INITIALISE = SWEEPS,
+	JOB_SANITIZE, /* these two the drive does by itself: control/drive_job.h */
+	JOB_SELF_TEST,
 	JOB_TYPES,
 };
 
@@ -38,7 +40,7 @@ struct array_plan {
 struct job {
 	unsigned id;
 	enum job_type type;
-	char target[ARRAY_NAME_BYTES];
+	char target[BLOCKDEV_NAME_BYTES]; /* an array, or a drive */
 	enum job_state state;
 	char error[FAIL_TEXT_BYTES];
 	uint64_t started_ns, ended_ns; /* monotonic */
@@ -48,6 +50,11 @@ struct job {
 	struct array_entry *entry;   /* sweeps: the array; NULL when it has gone meanwhile */
 	struct sweep_progress sweep; /* sweeps */
 	atomic_bool swept;	     /* sweeps: the array is not touched any more */
+	/* SANITIZE, SELF_TEST: how far the drive has got, when it was first asked and now; how long
+	 * it says that it takes (0: not said). */
+	unsigned first_per_thousand, per_thousand;
+	uint64_t estimate_s;
+	atomic_bool let_be; /* the daemon ends; the drive goes on */
 	/* Speed, as the monitor measures it. */
 	uint64_t sampled_ns, sampled_bytes, bytes_per_second;
 	unsigned told_percent;
@@ -72,6 +79,19 @@ void sweep_mark(struct job *job);
 void want_sweep(struct array_entry *entry, int kind);
 /* Carries an array's setting, and what its throttle says, over to the sweep that runs. */
 void sweep_steer(struct job *job);
+
+/* A job of any kind: on the list, with a thread, ended. end: 0, or an error and its sentence. */
+struct job *job_new(
+	struct daemon *daemon, enum job_type type, const char *target, struct fail *fail);
+int job_run(struct job *job, void *(*main)(void *), struct fail *fail);
+void job_end(struct job *job, int error, const char *text);
+/* One that has no thread. */
+void job_free(struct job *job);
+
+static inline bool job_is_sweep(const struct job *job)
+{
+	return job->type < JOB_INITIALISE;
+}
 
 void job_bytes(const struct job *job, uint64_t *done, uint64_t *total);
 const char *job_type_name(enum job_type type);

@@ -33,7 +33,7 @@ static const struct rpc_method methods[] = {
 		STRING_("name", "the drive")}},
 	{"drive.smart", drive_smart, "the health of an NVMe drive", {
 		STRING_("name", "the drive")}},
-	{"drive.log", drive_log, "a log page of an NVMe drive, in hexadecimal", {
+	{"drive.log", drive_log, "a log page of an NVMe drive, as fields and in hexadecimal", {
 		STRING_("name", "the drive"),
 		INTEGER_("page", "its number, 1 to 255"),
 		INTEGER("bytes", "a multiple of 4; 512 when absent"),
@@ -42,6 +42,23 @@ static const struct rpc_method methods[] = {
 		STRING_("name", "the drive"),
 		INTEGER("lba_bytes", "of the new format; as it is when absent"),
 		STRING("erase", "none, user-data or crypto; none when absent"),
+		BOOLEAN("dry_run", "only check")}},
+	{"drive.sanitize", drive_sanitize,
+		"erases an NVMe drive that nobody uses, beyond recovery; the answer names the job", {
+		STRING_("name", "the drive"),
+		STRING_("how", "block, crypto or overwrite: what the drive can"),
+		INTEGER("passes", "of an overwrite, 1 to 16; 1 when absent"),
+		BOOLEAN("dry_run", "only check")}},
+	{"drive.self_test", drive_self_test, "lets an NVMe drive test itself; the answer names the job", {
+		STRING_("name", "the drive"),
+		STRING("kind", "short, extended or abort; short when absent")}},
+	{"drive.firmware", drive_firmware, "the firmware slots of an NVMe drive", {
+		STRING_("name", "the drive")}},
+	{"drive.firmware_update", drive_firmware_update, "gives an NVMe drive new firmware", {
+		STRING_("name", "the drive"),
+		STRING("file", "path of the image; absent: what is in the slot"),
+		INTEGER_("slot", "1 to 7"),
+		STRING_("action", "store, reset or now: when the drive begins with it"),
 		BOOLEAN("dry_run", "only check")}},
 	{"drive.locate", drive_locate, "switches the light of a drive's bay", {
 		STRING_("name", "the drive"),
@@ -153,7 +170,7 @@ static const struct rpc_method methods[] = {
 		INTEGER_("id", "the job")}},
 	{"job.resume", job_resume, "goes on with a sweep", {
 		INTEGER_("id", "the job")}},
-	{"job.cancel", job_cancel, "ends an initialise, scrub or repair", {
+	{"job.cancel", job_cancel, "ends an initialise, scrub, repair or self-test", {
 		INTEGER_("id", "the job")}},
 	{"job.limit", job_limit, "limits a sweep", {
 		INTEGER_("id", "the job"),

@@ -46,15 +46,15 @@ static bool search_due(struct daemon *daemon)
 
 static void bring_back(struct daemon *daemon)
 {
-	bool came = nvmes_watch(daemon);
+	bool changed = nvmes_watch(daemon);
 
-	came |= drives_retry(daemon, true);
 	if (search_due(daemon)) {
-		came |= drives_search(daemon);
+		changed |= drives_search(daemon);
 		daemon->searched_ns = monotonic_ns();
 	}
-	if (came)
+	if (changed)
 		assemble(daemon);
+	nvmes_release_unused(daemon);
 	assemble_overdue(daemon);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control/nvmes.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "base/log.h"
 #include "control/admission.h"
 #include "control/drives.h"
+#include "drivers/nvme/wire.h"
 #include "raid/array.h"
 
 static const char scheme[] = "nvme:";
@@ -44,7 +46,7 @@ static struct nvme_entry *find_serial(struct daemon *daemon, const char *serial)
 	list_for_each (node, &daemon->nvmes) {
 		struct nvme_entry *entry = container_of(node, struct nvme_entry, link);
 
-		if (!strcmp(entry->identity.serial, serial))
+		if (!entry->passing && !strcmp(entry->identity.serial, serial))
 			return entry;
 	}
 	return NULL;
@@ -63,26 +65,74 @@ struct nvme_entry *nvmes_taken(struct daemon *daemon, const char *address)
 	return NULL;
 }
 
-static void read_health(struct nvme_entry *entry)
+/* The lock is not held, and the controller kept. */
+static int ask_health(struct nvme *nvme, const char *serial, struct nvme_smart *smart)
 {
 	struct fail fail = {0};
+	int error = nvme_smart(nvme, smart, &fail);
 
+	if (error)
+		log_warning("event=DriveHealthUnknown serial=%s why=\"%s\"", serial, fail.text);
+	else if (smart->warnings)
+		log_warning("event=DriveHealth serial=%s warnings=0x%x", serial, smart->warnings);
+	return error;
+}
+
+/* What is asked of a controller when it is taken. */
+struct acquaintance {
+	struct nvme_identity identity;
+	struct nvme_smart smart;
+	struct nvme_sanitize_state sanitize;
+	struct nvme_test_state test;
+};
+
+/* The lock is not held, and nobody else knows the controller. */
+static void make_acquaintance(struct nvme *nvme, struct acquaintance *with)
+{
+	const struct nvme_identity *identity = &with->identity;
+
+	*with = (struct acquaintance){.sanitize.status = NVME_SANITIZE_NEVER};
+	nvme_identity(nvme, &with->identity);
+	ask_health(nvme, identity->serial, &with->smart);
+	if (identity->can_sanitize_block || identity->can_sanitize_crypto ||
+		identity->can_sanitize_overwrite)
+		nvme_sanitize_state(nvme, &with->sanitize, NULL);
+	if (identity->can_self_test)
+		nvme_self_test_state(nvme, &with->test, NULL);
+}
+
+static void introduce(struct nvme_entry *entry, const struct acquaintance *with)
+{
+	entry->identity = with->identity;
+	entry->smart = with->smart;
 	entry->smart_ns = monotonic_ns();
-	if (nvme_state(entry->nvme, NULL) != NVME_LIVE)
-		return;
-	if (nvme_smart(entry->nvme, &entry->smart, &fail))
-		log_warning("event=DriveHealthUnknown serial=%s why=\"%s\"", entry->identity.serial,
-			fail.text);
-	else if (entry->smart.warnings)
-		log_warning("event=DriveHealth serial=%s warnings=0x%x", entry->identity.serial,
-			entry->smart.warnings);
+	entry->sanitizing = with->sanitize.status == NVME_SANITIZE_RUNNING;
+	entry->testing = with->test.running;
+	entry->passing = false;
+}
+
+struct nvme_entry *nvmes_settled(struct daemon *daemon, const char *address)
+{
+	struct nvme_entry *entry;
+
+	while ((entry = nvmes_taken(daemon, address)) && entry->passing)
+		daemon_wait(daemon);
+	return entry;
+}
+
+static void forget(struct daemon *daemon, struct nvme_entry *entry)
+{
+	list_remove(&entry->link);
+	free(entry);
+	daemon_settled(daemon);
 }
 
 int nvmes_take(struct daemon *daemon, const char *address, uint32_t block_bytes,
 	struct nvme_entry **taken, struct fail *fail)
 {
 	struct nvme_options options = {.group = daemon->group, .block_bytes = block_bytes};
-	struct nvme_entry *entry = nvmes_taken(daemon, address);
+	struct nvme_entry *entry = nvmes_settled(daemon, address);
+	struct acquaintance with;
 	int error;
 
 	*taken = entry;
@@ -91,39 +141,84 @@ int nvmes_take(struct daemon *daemon, const char *address, uint32_t block_bytes,
 	entry = calloc(1, sizeof(*entry));
 	if (!entry)
 		return fail_set(fail, ENOMEM, "no memory for a drive");
+	snprintf(entry->identity.address, sizeof(entry->identity.address), "%s", address);
+	entry->passing = true;
+	list_push_back(&daemon->nvmes, &entry->link);
+	daemon_let_go(daemon);
 	error = nvme_attach(&entry->nvme, address, &options, fail);
+	if (!error)
+		make_acquaintance(entry->nvme, &with);
+	daemon_take_back(daemon);
 	if (error) {
-		free(entry);
+		forget(daemon, entry);
 		return error;
 	}
-	nvme_identity(entry->nvme, &entry->identity);
-	read_health(entry);
-	list_push_back(&daemon->nvmes, &entry->link);
+	introduce(entry, &with);
+	daemon_settled(daemon);
 	*taken = entry;
 	return 0;
 }
 
-static void drop(struct nvme_entry *entry)
+struct nvme_entry *nvmes_add(struct daemon *daemon, struct nvme *nvme)
 {
-	struct fail fail = {0};
+	struct nvme_entry *entry = calloc(1, sizeof(*entry));
+	struct acquaintance with;
 
-	list_remove(&entry->link);
-	if (nvme_detach(entry->nvme, entry->give_back, &fail))
-		log_warning("event=DriveNotGivenBack address=%s why=\"%s\"",
-			entry->identity.address, fail.text);
-	free(entry);
+	if (!entry)
+		return NULL;
+	entry->nvme = nvme;
+	make_acquaintance(nvme, &with);
+	introduce(entry, &with);
+	list_push_back(&daemon->nvmes, &entry->link);
+	return entry;
+}
+
+static struct nvme_entry *find_unused(struct daemon *daemon, bool gone)
+{
+	struct list_node *node;
+
+	list_for_each (node, &daemon->nvmes) {
+		struct nvme_entry *entry = container_of(node, struct nvme_entry, link);
+
+		if (!entry->drives && !entry->kept && !entry->passing &&
+			(!gone || nvme_state(entry->nvme, NULL) == NVME_GONE))
+			return entry;
+	}
+	return NULL;
 }
 
 void nvmes_release_unused(struct daemon *daemon)
 {
-	struct list_node *node, *after;
+	struct nvme_entry *entry;
 
-	list_for_each_safe (node, after, &daemon->nvmes) {
-		struct nvme_entry *entry = container_of(node, struct nvme_entry, link);
+	while ((entry = find_unused(daemon, false))) {
+		struct fail fail = {0};
+		int error;
 
-		if (!entry->drives)
-			drop(entry);
+		entry->passing = true;
+		daemon_let_go(daemon);
+		error = nvme_detach(entry->nvme, entry->give_back, &fail);
+		daemon_take_back(daemon);
+		if (error)
+			log_warning("event=DriveNotGivenBack address=%s why=\"%s\"",
+				entry->identity.address, fail.text);
+		forget(daemon, entry);
 	}
+}
+
+void nvmes_ask(struct daemon *daemon, struct nvme_entry *entry)
+{
+	assert(!entry->passing);
+	entry->kept++;
+	daemon_let_go(daemon);
+}
+
+void nvmes_answered(struct daemon *daemon, struct nvme_entry *entry)
+{
+	daemon_take_back(daemon);
+	assert(entry->kept);
+	entry->kept--;
+	daemon_settled(daemon);
 }
 
 /* --- looking for one ------------------------------------------------------------------------- */
@@ -214,6 +309,7 @@ static int open_namespace(
 		drive->nvme = entry;
 		drive->dev = drive->bottom = dev;
 		entry->drives++;
+		entry->give_back = false;
 		return 0;
 	}
 	return fail_set(fail, ENODEV, "drive %s has no namespace %u that braid can use",
@@ -246,12 +342,9 @@ int nvmes_open(struct daemon *daemon, struct drive *drive, struct fail *fail)
 
 void nvmes_close(struct drive *drive)
 {
-	struct nvme_entry *entry = drive->nvme;
-
+	drive->nvme->drives--;
 	drive->nvme = NULL;
 	drive->bottom = NULL;
-	if (!--entry->drives)
-		drop(entry);
 }
 
 void nvmes_name(struct nvme_entry *entry, unsigned index, char *source, char *name)
@@ -352,6 +445,7 @@ static bool let_go(struct daemon *daemon, struct drive *drive)
 
 static bool close_gone(struct daemon *daemon)
 {
+	struct nvme_entry *entry;
 	struct list_node *node;
 	bool closed = false;
 
@@ -365,6 +459,11 @@ static bool close_gone(struct daemon *daemon)
 		snprintf(drive->note, sizeof(drive->note), "it was pulled out");
 		closed = true;
 	}
+	/* Nothing is waited for here, and whoever sees that it is absent may plug it in again. */
+	while ((entry = find_unused(daemon, true))) {
+		nvme_detach(entry->nvme, false, NULL);
+		forget(daemon, entry);
+	}
 	return closed;
 }
 
@@ -375,10 +474,42 @@ bool nvmes_watch(struct daemon *daemon)
 	list_for_each (node, &daemon->nvmes) {
 		struct nvme_entry *entry = container_of(node, struct nvme_entry, link);
 
-		say_events(entry);
-		if (!entry->smart_ns ||
-			monotonic_ns() - entry->smart_ns > NVME_HEALTH_S * 1000000000ull)
-			read_health(entry);
+		if (!entry->passing)
+			say_events(entry);
 	}
 	return close_gone(daemon);
+}
+
+/* One that is asked something already, for an hour perhaps, is not asked this as well. */
+static struct nvme_entry *find_due(struct daemon *daemon)
+{
+	struct list_node *node;
+
+	list_for_each (node, &daemon->nvmes) {
+		struct nvme_entry *entry = container_of(node, struct nvme_entry, link);
+		uint64_t ago_ns = monotonic_ns() - entry->smart_ns;
+
+		if (entry->passing || entry->kept || nvme_state(entry->nvme, NULL) != NVME_LIVE)
+			continue;
+		if (!entry->smart_ns || ago_ns > NVME_HEALTH_S * 1000000000ull)
+			return entry;
+	}
+	return NULL;
+}
+
+void nvmes_ask_health(struct daemon *daemon)
+{
+	struct nvme_entry *entry;
+
+	while (!daemon->stopping && (entry = find_due(daemon))) {
+		struct nvme_smart smart;
+		int error;
+
+		entry->smart_ns = monotonic_ns();
+		nvmes_ask(daemon, entry);
+		error = ask_health(entry->nvme, entry->identity.serial, &smart);
+		nvmes_answered(daemon, entry);
+		if (!error)
+			entry->smart = smart;
+	}
 }

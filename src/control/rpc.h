@@ -30,7 +30,8 @@ enum { RPC_PARAMS_MAX = 16 };
 
 struct rpc_method {
 	const char *name;
-	/* Fills *result with a new reference. The daemon's lock is held. 0 or -errno. */
+	/* Fills *result with a new reference. 0 or -errno. The daemon's lock is held; one that
+	 * waits for a drive lets go of it meanwhile. */
 	int (*handle)(
 		struct daemon *daemon, const json_t *params, json_t **result, struct fail *fail);
 	const char *text;

@@ -120,6 +120,12 @@ struct nvme_identity {
 	bool can_format, can_crypto_erase, can_self_test;
 	bool can_sanitize_block, can_sanitize_crypto, can_sanitize_overwrite;
 	unsigned warning_kelvin, critical_kelvin; /* 0: not said */
+	unsigned error_entries;			  /* room in the error log */
+	unsigned self_test_minutes;		  /* an extended one; 0: not said */
+	unsigned firmware_slots;		  /* 0: it takes none */
+	bool firmware_slot1_fixed;		  /* the first one cannot be written */
+	bool firmware_now;			  /* it begins with new firmware without a reset */
+	uint32_t firmware_granularity_bytes;	  /* images come in multiples of this */
 };
 
 struct nvme_format_info {
@@ -196,23 +202,55 @@ struct nvme_event {
 bool nvme_next_event(struct nvme *nvme, struct nvme_event *event);
 
 int nvme_smart(struct nvme *nvme, struct nvme_smart *smart, struct fail *fail);
+struct nvme_health;
+void nvme_smart_decode(const struct nvme_health *page, struct nvme_smart *smart);
+/* What a status (type << 8 | code) means. */
+const char *nvme_status_text(unsigned status);
+/* A fixed field as text: printable, trimmed; to: bytes + 1. */
+void nvme_text(char *to, const char *field, size_t bytes);
 /* Reads a log page (enum nvme_log_page of nvme/wire.h, whose structs describe it) from its
  * beginning; bytes: a multiple of 4, at most 1 MiB. nsid: 0xffffffff for the controller. */
 int nvme_log(struct nvme *nvme, unsigned page, uint32_t nsid, void *log, size_t bytes,
 	struct fail *fail);
-/* Starts a self-test, whose result is log page 6; kind: 1 short, 2 extended, 15 abort. */
+
+/* Starts a self-test, or ends it: enum nvme_self_test_code of nvme/wire.h. */
 int nvme_self_test(struct nvme *nvme, unsigned kind, struct fail *fail);
+struct nvme_test_state {
+	unsigned running; /* 0: none */
+	unsigned percent;
+	unsigned kind, result; /* of the last one that ended; kind 0: there is none */
+};
+int nvme_self_test_state(struct nvme *nvme, struct nvme_test_state *state, struct fail *fail);
 /*
  * DESTROYS ALL DATA of the device (of all devices of a controller that can only format all).
  * lba_bytes: 0 keeps the format; erase: enum nvme_erase of nvme/wire.h. No queue is open on any of
  * its devices; block_bytes and blocks of the device change. Waits up to an hour.
  */
 int nvme_format(struct blockdev *dev, uint32_t lba_bytes, unsigned erase, struct fail *fail);
-/* DESTROYS ALL DATA of the drive; action: enum nvme_sanitize_action. Starts it, and returns. */
-int nvme_sanitize(struct nvme *nvme, unsigned action, struct fail *fail);
-/* 0 to 1000 per thousand; *running false: none is, or it has ended. -EIO: the last one failed. */
-int nvme_sanitize_progress(
-	struct nvme *nvme, bool *running, unsigned *per_thousand, struct fail *fail);
+/* DESTROYS ALL DATA of the drive; action: enum nvme_sanitize_action; passes of an overwrite, 1 to
+ * 16. Starts it, and returns: the drive goes on by itself, whatever happens to us. */
+int nvme_sanitize(struct nvme *nvme, unsigned action, unsigned passes, struct fail *fail);
+struct nvme_sanitize_state {
+	unsigned status; /* enum nvme_sanitize_status: of the last one */
+	unsigned action;
+	unsigned per_thousand;
+	uint32_t seconds; /* it will take in all, as the drive says; 0: it does not */
+};
+int nvme_sanitize_state(struct nvme *nvme, struct nvme_sanitize_state *state, struct fail *fail);
+
+/* Hands over an image, in pieces that suit the drive; nothing is changed by that. bytes: a multiple
+ * of firmware_granularity_bytes. */
+int nvme_firmware_download(struct nvme *nvme, const void *image, size_t bytes, struct fail *fail);
+/* What becomes of the image, or of what is in the slot; action: enum nvme_firmware_action. Requests
+ * wait while the drive changes over. `effect` says what is left to do. */
+enum nvme_firmware_effect {
+	NVME_FIRMWARE_STORED,
+	NVME_FIRMWARE_ACTIVE,	       /* identity.firmware is the new one */
+	NVME_FIRMWARE_AFTER_RESET,     /* of the controller: as by nvme_detach(), nvme_attach() */
+	NVME_FIRMWARE_AFTER_POWER_OFF, /* that, or another reset that is not ours to make */
+};
+int nvme_firmware_commit(struct nvme *nvme, unsigned slot, unsigned action,
+	enum nvme_firmware_effect *effect, struct fail *fail);
 
 /* --- namespaces of an NVMe/TCP target -------------------------------------------------------- */
 

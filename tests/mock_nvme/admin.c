@@ -147,7 +147,7 @@ static unsigned get_log(struct mock *mock, const struct nvme_command *command)
 		return NVME_INVALID_FIELD;
 	if (page == NVME_LOG_HEALTH)
 		memcpy(data, &mock->health, sizeof(mock->health));
-	else
+	else if (!mock_care_log(mock, page, data))
 		memset(data, (int)(page + le32_get(command->cdw12) / 4096), sizeof(data));
 	return answer(mock, command, data, bytes);
 }
@@ -193,7 +193,9 @@ unsigned mock_admin(struct mock *mock, const struct nvme_command *command, uint3
 		return format(mock, command);
 	case NVME_SANITIZE:
 	case NVME_DEVICE_SELF_TEST:
-		return NVME_OK;
+	case NVME_FIRMWARE_DOWNLOAD:
+	case NVME_FIRMWARE_COMMIT:
+		return mock_care(mock, command);
 	default:
 		mock->bad_commands++;
 		return NVME_INVALID_OPCODE;

@@ -226,6 +226,10 @@ unsigned mock_io(struct mock *mock, const struct nvme_command *command)
 
 	if (!namespace)
 		return NVME_INVALID_NAMESPACE;
+	if (mock->sanitize.status == NVME_SANITIZE_RUNNING)
+		return NVME_SANITIZE_IN_PROGRESS;
+	if (mock->sanitize.status == NVME_SANITIZE_BROKEN)
+		return NVME_SANITIZE_FAILED;
 	if (command->opcode == NVME_FLUSH) {
 		mock->flushes++;
 		return NVME_OK;

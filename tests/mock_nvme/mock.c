@@ -303,6 +303,7 @@ static void enable(struct mock *mock)
 	uint32_t aqa = get32(mock, NVME_AQA);
 
 	forget(mock);
+	mock_care_reset(mock);
 	mock->enabled = true;
 	mock->enables++;
 	mock->ready_at_ns = mock_now_ns(mock) + mock->enable_ns;
@@ -538,6 +539,10 @@ static void set_identity(struct mock *mock)
 	identity->io_commands = le16_of(NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES);
 	identity->volatile_cache = NVME_VWC_PRESENT;
 	identity->sanitize = le32_of(NVME_SANICAP_BLOCK);
+	mock->sanitize.step = 65536;
+	mock->self_test.step = 100;
+	mock->firmware.active = 1;
+	memcpy(mock->firmware.slots[0], identity->firmware, NVME_FIRMWARE_BYTES);
 }
 
 static void map_registers(struct mock *mock)
@@ -636,6 +641,26 @@ void mock_rule(struct mock *mock, struct mock_rule rule)
 {
 	assert(mock->rule_count < MOCK_RULES_MAX);
 	mock->rules[mock->rule_count++] = rule;
+}
+
+unsigned mock_waiting(struct mock *mock, unsigned opcode)
+{
+	LOCK_SCOPE(&mock->lock);
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < mock->pending_count; i++)
+		count += mock->pending[i].due_ns == UINT64_MAX &&
+			 mock->pending[i].command.opcode == opcode;
+	return count;
+}
+
+void mock_answer(struct mock *mock)
+{
+	LOCK_SCOPE(&mock->lock);
+
+	for (unsigned i = 0; i < mock->pending_count; i++)
+		if (mock->pending[i].due_ns == UINT64_MAX)
+			mock->pending[i].due_ns = 0;
 }
 
 void mock_rules_clear(struct mock *mock)

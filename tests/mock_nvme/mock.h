@@ -123,6 +123,26 @@ struct mock {
 	bool will_not_disable, will_not_enable, ignores_abort, reset_fails, format_fails;
 	bool destroyed_with_bus; /* free on the bus's destroy() */
 
+	/* What it does by itself; a look at the log moves it on by `step`. */
+	struct {
+		unsigned status, action, passes; /* status: enum nvme_sanitize_status */
+		unsigned progress, step;	 /* of 65536 */
+		bool fails;
+	} sanitize;
+	struct {
+		unsigned running, percent, step;
+		unsigned outcome; /* of the next one */
+		unsigned count;
+		struct nvme_self_test_result results[20]; /* newest first */
+	} self_test;
+	/* An image is "FIRMWARE", a revision of 8 bytes, and anything. */
+	struct {
+		char image[256 << 10], slots[7][NVME_FIRMWARE_BYTES];
+		size_t image_bytes;
+		unsigned active, next, pieces;
+		unsigned needs; /* the status of a commit for a later reset */
+	} firmware;
+
 	/* What it does. */
 	struct mock_rule rules[MOCK_RULES_MAX];
 	unsigned rule_count;
@@ -160,6 +180,9 @@ void mock_rules_clear(struct mock *mock);
 /* Does what there is to do; how much. */
 unsigned mock_step(struct mock *mock);
 void mock_thread_start(struct mock *mock);
+/* How many commands of that kind wait for ever (MOCK_NEVER), and answers them now. */
+unsigned mock_waiting(struct mock *mock, unsigned opcode);
+void mock_answer(struct mock *mock);
 /* Pulled out: all ones. */
 void mock_die(struct mock *mock);
 void mock_event(struct mock *mock, unsigned type, unsigned information, unsigned page);
@@ -182,6 +205,11 @@ const char *mock_first(struct mock *mock, const struct nvme_command *command);
 /* Carry out a command; return its status; *result: DW0. */
 unsigned mock_admin(struct mock *mock, const struct nvme_command *command, uint32_t *result);
 unsigned mock_io(struct mock *mock, const struct nvme_command *command);
+unsigned mock_care(struct mock *mock, const struct nvme_command *command);
+/* The page of a log that mock_care() has; false: it has none. */
+bool mock_care_log(struct mock *mock, unsigned page, void *log);
+/* The firmware that waits for a reset begins. */
+void mock_care_reset(struct mock *mock);
 /* Takes away a command that is not answered. */
 bool mock_abort(struct mock *mock, unsigned queue, unsigned id);
 

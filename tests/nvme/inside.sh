@@ -124,6 +124,21 @@ not_root() {
 	return "$status"
 }
 
+# One that is root, but may lock next to no memory: a drive that cannot reach our buffers is given back.
+memlock() {
+	local status=0 low
+	mkdir -p /run/low
+	(ulimit -l 64 && exec setpriv --bounding-set -ipc_lock braidd --run-dir /run/low --state-dir /run/low/state --cores 0) \
+		>/run/low/log 2>&1 &
+	low=$!
+	within 10 test -S /run/low/rpc.sock || { cat /run/low/log; return 1; }
+	refused 1 'may lock .* LimitMEMLOCK=infinity' braid --socket /run/low/rpc.sock drive attach SER0 || status=1
+	(($(braid --socket /run/low/rpc.sock drive list --attached -H 2>/dev/null | wc -l) == 0)) || status=1
+	kill "$low"
+	wait "$low"
+	return "$status"
+}
+
 # --- the driver itself ------------------------------------------------------------------------------------------
 
 # Memory in pieces that PRPs do not cover: SGLs, which QEMU's drives take.
@@ -172,7 +187,10 @@ io() {
 
 care() {
 	says 'celsius: [0-9]+' braid drive smart SER0 && says 'media errors: 0' braid drive smart SER0 &&
-		braid drive log SER0 error && says '^000000 ' braid drive log SER0 health && says 'celsius' braid drive show SER8 &&
+		braid drive log SER0 error && says '^000000 ' braid drive log SER0 health --hex && says 'celsius: [0-9]+' braid drive log SER0 health &&
+		says '^ *1 +1\.0 +yes' braid drive log SER0 firmware && says '^ *1 +1\.0 +yes' braid drive firmware SER0 &&
+		refused 1 'cannot sanitize itself: braid drive format' braid drive sanitize SER0 --how block --yes &&
+		refused 1 'has no self-test' braid drive self-test SER0 && refused 1 'takes no firmware' braid drive firmware SER0 --slot 1 --yes && says 'celsius' braid drive show SER8 &&
 		refused 4 'in use by array m' braid drive format SER0 --yes && refused 4 'in use by array m' braid drive detach SER0 &&
 		refused 1 'knows no light' braid drive locate SER0
 }
@@ -288,7 +306,7 @@ no_faults() {
 
 try prepare prepare
 try start engine_start /run/braid
-checks=(listed doctor refusals not_root scatter namespaces attach signature_wiped array io care media_errors unplugged restart)
+checks=(listed doctor refusals not_root memlock scatter namespaces attach signature_wiped array io care media_errors unplugged restart)
 [[ $short ]] || checks+=(killed moved)
 checks+=(few_queues)
 [[ $short ]] || checks+=(resets pulled)

@@ -155,7 +155,10 @@ members() {
 care() {
 	braid drive attach ram:r0:64M || return
 	braid drive smart r0 2>&1 | grep -E 'driver ram: only NVMe' && braid drive log r0 error 2>&1 | grep 'only NVMe' &&
-		braid drive format r0 --yes 2>&1 | grep 'only NVMe' && braid drive locate r0 2>&1 | grep 'knows no light' &&
+		braid drive format r0 --yes 2>&1 | grep 'only NVMe' && braid drive sanitize r0 --how block --yes 2>&1 | grep 'only NVMe' &&
+		braid drive self-test r0 2>&1 | grep 'only NVMe' && braid drive firmware r0 2>&1 | grep 'only NVMe' &&
+		braid drive firmware r0 --file /dev/null --slot 2 --yes 2>&1 | grep 'only NVMe' &&
+		braid drive firmware r0 --file /dev/null 2>&1 | grep 'say which slot' && braid drive locate r0 2>&1 | grep 'knows no light' &&
 		braid drive log r0 nope 2>&1 | grep 'is no log page' && braid drive smart nope 2>&1 | grep "no drive 'nope'" &&
 		braid drive detach r0
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The NVMe driver over a controller that behaves: io of every shape, what the drive can and what it
- * cannot, and what an operator asks of it. */
+ * cannot. */
 #include "nvme_rig.h"
 
 #include <errno.h>
@@ -487,66 +487,6 @@ static void test_namespaces(void **state)
 	nvme_destroy(nvme);
 }
 
-/* --- what an operator asks ------------------------------------------------------------------- */
-
-static void test_logs(void **state)
-{
-	struct fail fail = {0};
-	struct nvme_smart smart;
-	char log[10000];
-
-	(void)state;
-	mock->health = (struct nvme_health){.warnings = NVME_WARN_SPARE,
-		.kelvin = {310 & 0xff, 310 >> 8},
-		.spare_percent = 9,
-		.used_percent = 120,
-		.read_units = {le64_of(3)},
-		.media_errors = {le64_of(5)},
-		.power_on_hours = {le64_of(1), le64_of(1)}};
-	rig_attach(0);
-	assert_int_equal(nvme_smart(nvme, &smart, &fail), 0);
-	assert_int_equal(smart.warnings, NVME_WARN_SPARE);
-	assert_int_equal(smart.kelvin, 310);
-	assert_int_equal(smart.used_percent, 120);
-	assert_int_equal(smart.read_bytes, 1536000);
-	assert_int_equal(smart.media_errors, 5);
-	assert_true(smart.power_on_hours == UINT64_MAX);
-	assert_int_equal(nvme_log(nvme, 0x11, NVME_NSID_ALL, log, sizeof(log), &fail), 0);
-	assert_int_equal(log[4095], 0x11);
-	assert_int_equal(log[4096], 0x12);
-	assert_int_equal(log[9999], 0x13);
-	assert_int_equal(nvme_self_test(nvme, 1, &fail), 0);
-	rig_detach();
-}
-
-static void test_format(void **state)
-{
-	struct fail fail = {0};
-	struct nvme_namespace namespace;
-
-	(void)state;
-	rig_attach(0);
-	assert_int_equal(nvme_format(dev, 4096, NVME_ERASE_NONE, &fail), -EBUSY);
-	assert_non_null(strstr(fail.text, "in use"));
-	blockdev_close_queue(queue);
-	assert_int_equal(nvme_format(dev, 4096, NVME_ERASE_CRYPTO, &fail), -EOPNOTSUPP);
-	assert_int_equal(nvme_format(dev, 1024, NVME_ERASE_NONE, &fail), -EINVAL);
-	assert_non_null(strstr(fail.text, "1024"));
-	assert_int_equal(mock->formats, 0);
-	assert_int_equal(nvme_format(dev, 4096, NVME_ERASE_USER, &fail), 0);
-	nvme_namespace(dev, &namespace);
-	assert_int_equal(namespace.lba_bytes, 4096);
-	assert_int_equal(dev->sector_bytes, 4096);
-	assert_int_equal(nvme_format(dev, 512, NVME_ERASE_NONE, &fail), 0);
-	assert_int_equal(dev->sector_bytes, 512);
-	mock->format_fails = true;
-	assert_int_equal(nvme_format(dev, 0, NVME_ERASE_NONE, &fail), -EIO);
-	assert_non_null(strstr(fail.text, "does not have this format"));
-	assert_int_equal(nvme_sanitize(nvme, NVME_SANITIZE_BLOCK, &fail), 0);
-	assert_int_equal(nvme_sanitize(nvme, NVME_SANITIZE_CRYPTO, &fail), -EOPNOTSUPP);
-	nvme_destroy(nvme);
-}
-
 /* --- threads --------------------------------------------------------------------------------- */
 
 static int start_threads(void **state)
@@ -637,8 +577,6 @@ int main(void)
 		RIG_TEST(test_many),
 		RIG_TEST(test_zeroes),
 		RIG_TEST(test_namespaces),
-		RIG_TEST(test_logs),
-		RIG_TEST(test_format),
 		RELAYED_TEST(test_simple),
 		RELAYED_TEST(test_flush_and_fua),
 		RELAYED_TEST(test_shapes),

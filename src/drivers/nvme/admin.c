@@ -17,6 +17,7 @@ static const struct {
 	unsigned status;
 	const char *text;
 } statuses[] = {
+	{NVME_OK, "no error"},
 	{NVME_INVALID_OPCODE, "it does not know the command"},
 	{NVME_INVALID_FIELD, "it does not accept a field of the command"},
 	{NVME_DATA_TRANSFER_ERROR, "the data could not be transferred"},
@@ -32,7 +33,14 @@ static const struct {
 	{NVME_FORMAT_IN_PROGRESS, "a format is running"},
 	{NVME_INVALID_QUEUE, "it does not have so many queues"},
 	{NVME_INVALID_QUEUE_SIZE, "it does not accept queues of this size"},
+	{NVME_INVALID_SLOT,
+		"it does not have this firmware slot, or the slot is read-only or empty"},
+	{NVME_INVALID_IMAGE, "the image is not one for this drive, or it is damaged"},
 	{NVME_INVALID_FORMAT, "it does not have this format"},
+	{NVME_NEEDS_MORE_TIME,
+		"it would be away for longer than it may: let it begin with a reset"},
+	{NVME_ACTIVATION_PROHIBITED, "it does not take this image: it is older, perhaps"},
+	{NVME_OVERLAPPING_RANGE, "pieces of the image overlap: another program writes one, too"},
 	{NVME_SELF_TEST_IN_PROGRESS, "a self-test is running"},
 	{NVME_WRITE_FAULT, "write fault"},
 	{NVME_UNRECOVERED_READ, "unrecovered read error"},

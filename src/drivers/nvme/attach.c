@@ -168,6 +168,7 @@ void nvme_destroy(struct nvme *nvme)
 		nvme_queue_destroy(nvme->queues[i]);
 	for (unsigned i = 0; i < nvme->device_count; i++)
 		free(nvme->devices[i]);
+	nvme_piece_unmap(nvme);
 	if (nvme->memory) {
 		dma_unregister(nvme->memory);
 		memory_unmap(nvme->memory, nvme->memory_bytes);

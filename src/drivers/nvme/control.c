@@ -61,35 +61,39 @@ static uint64_t bytes_of(const le64 units[2])
 										: bytes;
 }
 
+void nvme_smart_decode(const struct nvme_health *page, struct nvme_smart *smart)
+{
+	*smart = (struct nvme_smart){
+		.warnings = page->warnings,
+		.kelvin = nvme_health_kelvin(page),
+		.spare_percent = page->spare_percent,
+		.spare_threshold_percent = page->spare_threshold_percent,
+		.used_percent = page->used_percent,
+		.read_bytes = bytes_of(page->read_units),
+		.written_bytes = bytes_of(page->written_units),
+		.reads = count_of(page->reads),
+		.writes = count_of(page->writes),
+		.busy_minutes = count_of(page->busy_minutes),
+		.power_cycles = count_of(page->power_cycles),
+		.power_on_hours = count_of(page->power_on_hours),
+		.unsafe_shutdowns = count_of(page->unsafe_shutdowns),
+		.media_errors = count_of(page->media_errors),
+		.error_entries = count_of(page->error_entries),
+		.warning_minutes = le32_get(page->warning_minutes),
+		.critical_minutes = le32_get(page->critical_minutes),
+	};
+	for (unsigned i = 0; i < ARRAY_SIZE(smart->sensor_kelvin); i++)
+		smart->sensor_kelvin[i] = le16_get(page->sensor_kelvin[i]);
+}
+
 int nvme_smart(struct nvme *nvme, struct nvme_smart *smart, struct fail *fail)
 {
 	struct nvme_health page;
 	int error = nvme_log(nvme, NVME_LOG_HEALTH, NVME_NSID_ALL, &page, sizeof(page), fail);
 
-	if (error)
-		return error;
-	*smart = (struct nvme_smart){
-		.warnings = page.warnings,
-		.kelvin = nvme_health_kelvin(&page),
-		.spare_percent = page.spare_percent,
-		.spare_threshold_percent = page.spare_threshold_percent,
-		.used_percent = page.used_percent,
-		.read_bytes = bytes_of(page.read_units),
-		.written_bytes = bytes_of(page.written_units),
-		.reads = count_of(page.reads),
-		.writes = count_of(page.writes),
-		.busy_minutes = count_of(page.busy_minutes),
-		.power_cycles = count_of(page.power_cycles),
-		.power_on_hours = count_of(page.power_on_hours),
-		.unsafe_shutdowns = count_of(page.unsafe_shutdowns),
-		.media_errors = count_of(page.media_errors),
-		.error_entries = count_of(page.error_entries),
-		.warning_minutes = le32_get(page.warning_minutes),
-		.critical_minutes = le32_get(page.critical_minutes),
-	};
-	for (unsigned i = 0; i < ARRAY_SIZE(smart->sensor_kelvin); i++)
-		smart->sensor_kelvin[i] = le16_get(page.sensor_kelvin[i]);
-	return 0;
+	if (!error)
+		nvme_smart_decode(&page, smart);
+	return error;
 }
 
 int nvme_self_test(struct nvme *nvme, unsigned kind, struct fail *fail)
@@ -102,7 +106,26 @@ int nvme_self_test(struct nvme *nvme, unsigned kind, struct fail *fail)
 	if (!nvme->identity.can_self_test)
 		return fail_set(
 			fail, EOPNOTSUPP, "drive %s has no self-test", nvme->identity.address);
-	return nvme_admin_execute(nvme, &command, "test itself", NULL, fail);
+	return nvme_admin_execute(nvme, &command,
+		kind == NVME_SELF_TEST_ABORT ? "end its self-test" : "test itself", NULL, fail);
+}
+
+int nvme_self_test_state(struct nvme *nvme, struct nvme_test_state *state, struct fail *fail)
+{
+	struct nvme_self_test_log log;
+	const struct nvme_self_test_result *last = &log.results[0];
+	int error = nvme_log(nvme, NVME_LOG_SELF_TEST, NVME_NSID_ALL, &log, sizeof(log), fail);
+
+	if (error)
+		return error;
+	*state = (struct nvme_test_state){.running = log.current & 0xf};
+	if (state->running)
+		state->percent = MIN(log.percent & 0x7fu, 100u);
+	if ((last->status & 0xf) != NVME_SELF_TEST_NONE) {
+		state->kind = last->status >> 4;
+		state->result = last->status & 0xf;
+	}
+	return 0;
 }
 
 /* --- what destroys data ---------------------------------------------------------------------- */
@@ -141,6 +164,7 @@ static int learn_devices(struct nvme *nvme, struct fail *fail)
 		if (error)
 			return error;
 		memcpy(now.dev.user, device->dev.user, sizeof(now.dev.user));
+		memcpy(now.dev.name, device->dev.name, sizeof(now.dev.name));
 		atomic_store(&now.failed, atomic_load(&device->failed));
 		pthread_mutex_lock(&nvme->note_lock);
 		*device = now;
@@ -180,12 +204,12 @@ int nvme_format(struct blockdev *dev, uint32_t lba_bytes, unsigned erase, struct
 	return error ? error : learn_devices(nvme, fail);
 }
 
-int nvme_sanitize(struct nvme *nvme, unsigned action, struct fail *fail)
+int nvme_sanitize(struct nvme *nvme, unsigned action, unsigned passes, struct fail *fail)
 {
 	LOCK_SCOPE(&nvme->lock);
 	const struct nvme_identity *identity = &nvme->identity;
 	struct nvme_command command = {
-		.opcode = NVME_SANITIZE, .cdw10 = le32_of((action & 7) | 1 << 4)};
+		.opcode = NVME_SANITIZE, .cdw10 = le32_of((action & 7) | (passes & 0xf) << 4)};
 	int error = check_idle(nvme, fail);
 	bool can = action == NVME_SANITIZE_BLOCK       ? identity->can_sanitize_block
 		   : action == NVME_SANITIZE_CRYPTO    ? identity->can_sanitize_crypto
@@ -200,20 +224,22 @@ int nvme_sanitize(struct nvme *nvme, unsigned action, struct fail *fail)
 	return nvme_admin_execute(nvme, &command, "sanitize itself", NULL, fail);
 }
 
-int nvme_sanitize_progress(
-	struct nvme *nvme, bool *running, unsigned *per_thousand, struct fail *fail)
+int nvme_sanitize_state(struct nvme *nvme, struct nvme_sanitize_state *state, struct fail *fail)
 {
 	struct nvme_sanitize_log log;
 	int error = nvme_log(nvme, NVME_LOG_SANITIZE, NVME_NSID_ALL, &log, sizeof(log), fail);
-	unsigned status;
+	uint32_t seconds;
 
 	if (error)
 		return error;
-	status = le16_get(log.status) & 7;
-	*running = status == 2;
-	*per_thousand = *running ? le16_get(log.progress) * 1000u >> 16 : 1000;
-	if (status == 3)
-		return fail_set(fail, EIO, "the last sanitize operation of drive %s failed",
-			nvme->identity.address);
+	*state = (struct nvme_sanitize_state){
+		.status = le16_get(log.status) & 7, .action = le32_get(log.command) & 7};
+	state->per_thousand = state->status == NVME_SANITIZE_RUNNING
+				      ? le16_get(log.progress) * 1000u >> 16
+				      : 1000;
+	seconds = le32_get(state->action == NVME_SANITIZE_OVERWRITE ? log.overwrite_seconds
+			   : state->action == NVME_SANITIZE_BLOCK   ? log.block_seconds
+								    : log.crypto_seconds);
+	state->seconds = seconds == UINT32_MAX ? 0 : seconds;
 	return 0;
 }

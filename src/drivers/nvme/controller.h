@@ -43,6 +43,7 @@ enum {
 	NVME_QUEUE_ENTRIES = 256,
 	NVME_DEADLINE_MS = 8000,
 	NVME_ADMIN_DEADLINE_MS = 30000,
+	NVME_FIRMWARE_DEADLINE_MS = 120000,
 	NVME_ABORT_DEADLINE_MS = 2000,
 	NVME_RESETS_PER_HOUR = 3,
 	NVME_DISABLE_MAX_MS = 30000, /* whatever CAP.TO says */
@@ -138,6 +139,9 @@ struct nvme {
 	uint32_t dataset_lbas;	 /* per range; 0: no limit */
 	uint16_t io_commands;
 	uint8_t format_attributes, log_attributes, abort_limit;
+	unsigned activation_ms; /* it may take so long to begin with new firmware */
+	char *piece; /* of firmware, registered for DMA; NULL: none was handed over yet */
+	size_t piece_bytes;
 	bool admin_stuck; /* until a reset */
 	struct nvme_admin admin;
 	/* Queue pairs, as of the first start; where they are fewer than reactors, relay.c helps. */
@@ -178,7 +182,6 @@ int nvme_admin_execute_for(struct nvme *nvme, struct nvme_command *command, uint
 void nvme_admin_reap(struct nvme *nvme);
 /* Keeps asynchronous event requests at the controller. */
 void nvme_admin_await_events(struct nvme *nvme);
-const char *nvme_status_text(unsigned status);
 
 /* --- start.c: with the lock ------------------------------------------------------------------ */
 
@@ -202,8 +205,10 @@ int nvme_identify_device(
 /* 0 while `now` may serve what `was` served; otherwise the sentence says what has changed. */
 int nvme_same_device(
 	const struct nvme_device *was, const struct nvme_device *now, struct fail *fail);
-/* Text of a fixed field: printable, trimmed. */
-void nvme_text(char *to, const char *field, size_t bytes);
+
+/* --- firmware.c: no command is at the controller --------------------------------------------- */
+
+void nvme_piece_unmap(struct nvme *nvme);
 
 /* --- watch.c --------------------------------------------------------------------------------- */
 

@@ -160,6 +160,21 @@ static uint8_t sgl_unit(uint32_t sgls)
 	}
 }
 
+static void learn_firmware(struct nvme *nvme, const struct nvme_identify_controller *data)
+{
+	struct nvme_identity *identity = &nvme->identity;
+	bool can = le16_get(data->admin_commands) & NVME_OACS_FIRMWARE;
+	unsigned granularity = data->firmware_granularity;
+
+	identity->firmware_slots = can ? data->firmware_updates >> 1 & 7 : 0;
+	identity->firmware_slot1_fixed = data->firmware_updates & NVME_FRMW_SLOT1_FIXED;
+	identity->firmware_now = data->firmware_updates & NVME_FRMW_NOW;
+	/* What is not said, or without a limit, is still counted in dwords. */
+	identity->firmware_granularity_bytes =
+		granularity && granularity < 255 ? granularity * 4096 : 4;
+	nvme->activation_ms = le16_get(data->firmware_activation_100ms) * 100u;
+}
+
 static void learn(struct nvme *nvme, const struct nvme_identify_controller *data)
 {
 	struct nvme_identity *identity = &nvme->identity;
@@ -182,6 +197,9 @@ static void learn(struct nvme *nvme, const struct nvme_identify_controller *data
 	identity->can_sanitize_overwrite = sanicap & NVME_SANICAP_OVERWRITE;
 	identity->warning_kelvin = le16_get(data->warning_kelvin);
 	identity->critical_kelvin = le16_get(data->critical_kelvin);
+	identity->error_entries = data->error_entries + 1u;
+	identity->self_test_minutes = le16_get(data->self_test_minutes);
+	learn_firmware(nvme, data);
 	memcpy(capacity, data->total_capacity, sizeof(capacity));
 	identity->capacity_bytes = le64_get(capacity[1]) ? UINT64_MAX : le64_get(capacity[0]);
 	nvme->io_commands = le16_get(data->io_commands);

@@ -199,7 +199,15 @@ enum nvme_status {
 	NVME_INVALID_QUEUE_SIZE = 0x102,
 	NVME_ABORT_LIMIT = 0x103,
 	NVME_AER_LIMIT = 0x105,
+	NVME_INVALID_SLOT = 0x106,
+	NVME_INVALID_IMAGE = 0x107,
 	NVME_INVALID_FORMAT = 0x10a,
+	NVME_NEEDS_CONVENTIONAL_RESET = 0x10b, /* the firmware is there, and begins with one */
+	NVME_NEEDS_SUBSYSTEM_RESET = 0x110,
+	NVME_NEEDS_CONTROLLER_RESET = 0x111,
+	NVME_NEEDS_MORE_TIME = 0x112,
+	NVME_ACTIVATION_PROHIBITED = 0x113,
+	NVME_OVERLAPPING_RANGE = 0x114,
 	NVME_SELF_TEST_IN_PROGRESS = 0x11d,
 	NVME_INVALID_PROTECTION = 0x181,
 	NVME_READ_ONLY_RANGE = 0x182,
@@ -229,6 +237,8 @@ enum nvme_admin_opcode {
 	NVME_SET_FEATURES = 0x09,
 	NVME_GET_FEATURES = 0x0a,
 	NVME_ASYNC_EVENT = 0x0c,
+	NVME_FIRMWARE_COMMIT = 0x10,
+	NVME_FIRMWARE_DOWNLOAD = 0x11,
 	NVME_DEVICE_SELF_TEST = 0x14,
 	NVME_KEEP_ALIVE = 0x18,
 	NVME_FORMAT = 0x80,
@@ -325,7 +335,23 @@ static inline unsigned nvme_event_page(uint32_t dw0)
 /* Base 5.1.10: FORMAT NVM, CDW10. */
 enum nvme_erase { NVME_ERASE_NONE = 0, NVME_ERASE_USER = 1, NVME_ERASE_CRYPTO = 2 };
 
-/* Base 5.1.22: SANITIZE, CDW10. */
+/* Base 5.1.5: DEVICE SELF-TEST, CDW10. */
+enum nvme_self_test_code {
+	NVME_SELF_TEST_SHORT = 1,
+	NVME_SELF_TEST_EXTENDED = 2,
+	NVME_SELF_TEST_VENDOR = 14,
+	NVME_SELF_TEST_ABORT = 15,
+};
+
+/* Base 5.1.8: FIRMWARE COMMIT, CDW10: slot in bits 2:0, action in 5:3. */
+enum nvme_firmware_action {
+	NVME_FIRMWARE_STORE = 0,      /* the image goes into the slot */
+	NVME_FIRMWARE_STORE_NEXT = 1, /* and begins with the next reset */
+	NVME_FIRMWARE_NEXT = 2,	      /* what is in the slot does */
+	NVME_FIRMWARE_NOW = 3,	      /* the image, or what is in the slot, at once */
+};
+
+/* Base 5.1.22: SANITIZE, CDW10: action in bits 2:0, passes of an overwrite in 7:4 (0: 16). */
 enum nvme_sanitize_action {
 	NVME_SANITIZE_EXIT_FAILURE = 1,
 	NVME_SANITIZE_BLOCK = 2,
@@ -357,12 +383,12 @@ struct nvme_identify_controller {
 	uint8_t controller_type;
 	uint8_t fru_guid[16];
 	uint8_t reserved128[128];
-	le16 admin_commands; /* OACS */
-	uint8_t abort_limit; /* 0-based */
-	uint8_t event_limit; /* asynchronous event requests at a time, 0-based */
-	uint8_t firmware_updates;
-	uint8_t log_attributes; /* LPA */
-	uint8_t error_entries;	/* in the error log, 0-based */
+	le16 admin_commands;	  /* OACS */
+	uint8_t abort_limit;	  /* 0-based */
+	uint8_t event_limit;	  /* asynchronous event requests at a time, 0-based */
+	uint8_t firmware_updates; /* FRMW */
+	uint8_t log_attributes;	  /* LPA */
+	uint8_t error_entries;	  /* in the error log, 0-based */
 	uint8_t power_states;
 	uint8_t vendor_admin;
 	uint8_t apst;
@@ -373,8 +399,8 @@ struct nvme_identify_controller {
 	le32 rpmb;
 	le16 self_test_minutes;
 	uint8_t self_test_options;
-	uint8_t firmware_granularity;
-	le16 keep_alive_100ms; /* granularity; 0: not supported */
+	uint8_t firmware_granularity; /* FWUG: 4096 bytes; 0 not said, 255 no limit */
+	le16 keep_alive_100ms;	      /* granularity; 0: not supported */
 	uint8_t reserved322[6];
 	le32 sanitize; /* SANICAP */
 	uint8_t reserved332[8];
@@ -436,8 +462,14 @@ static_assert(
 /* admin_commands */
 enum {
 	NVME_OACS_FORMAT = 1 << 1,
+	NVME_OACS_FIRMWARE = 1 << 2,
 	NVME_OACS_NAMESPACES = 1 << 3,
 	NVME_OACS_SELF_TEST = 1 << 4,
+};
+/* firmware_updates; slots in bits 3:1 */
+enum {
+	NVME_FRMW_SLOT1_FIXED = 1 << 0,
+	NVME_FRMW_NOW = 1 << 4, /* activates without a reset */
 };
 /* io_commands */
 enum {
@@ -670,6 +702,21 @@ struct nvme_self_test_result {
 
 static_assert(sizeof(struct nvme_self_test_result) == 28, "base 5.1.12.1.7");
 
+/* status, bits 3:0 */
+enum nvme_self_test_outcome {
+	NVME_SELF_TEST_PASSED = 0,
+	NVME_SELF_TEST_ABORTED = 1, /* by command; 2 to 4, 8, 9: otherwise */
+	NVME_SELF_TEST_FAILED = 7,  /* in the segment that is named; 5, 6: otherwise */
+	NVME_SELF_TEST_NONE = 15,   /* no entry */
+};
+/* valid */
+enum {
+	NVME_SELF_TEST_NSID = 1 << 0,
+	NVME_SELF_TEST_LBA = 1 << 1,
+	NVME_SELF_TEST_TYPE = 1 << 2,
+	NVME_SELF_TEST_CODE = 1 << 3,
+};
+
 struct nvme_self_test_log {
 	uint8_t current; /* 0: none is running; 1 short, 2 extended */
 	uint8_t percent; /* bits 6:0 */
@@ -682,12 +729,21 @@ static_assert(sizeof(struct nvme_self_test_log) == 564, "base 5.1.12.1.7");
 /* Base 5.1.12.1, "Sanitize Status". */
 struct nvme_sanitize_log {
 	le16 progress; /* of 65536 */
-	le16 status;   /* bits 2:0: 1 done, 2 in progress, 3 failed */
+	le16 status;   /* bits 2:0 enum nvme_sanitize_status, 7:3 passes done, 8 */
 	le32 command;  /* CDW10 */
-	le32 overwrite_seconds, block_seconds, crypto_seconds;
+	le32 overwrite_seconds, block_seconds, crypto_seconds; /* all ones: not said */
 	uint8_t reserved[492];
 };
 
 static_assert(sizeof(struct nvme_sanitize_log) == 512, "base 5.1.12.1.34");
+
+enum nvme_sanitize_status {
+	NVME_SANITIZE_NEVER = 0,
+	NVME_SANITIZE_DONE = 1,
+	NVME_SANITIZE_RUNNING = 2,
+	NVME_SANITIZE_BROKEN = 3,
+	NVME_SANITIZE_DONE_DEALLOCATED = 4,
+};
+enum { NVME_SANITIZE_ERASED = 1 << 8 }; /* and nothing has been written since */
 
 #endif
