@@ -108,16 +108,14 @@ static int make_chain(const struct packed_queue *queue, const struct guest_memor
 	return 1;
 }
 
-/* Copies the chain at next_available, of which the first descriptor is available, to queue->taken.
- * The number of its descriptors, or -errno. */
-static int fetch_chain(struct packed_queue *queue, struct fail *fail)
+/* Copies the chain at next_available, of which the first descriptor has these flags, to
+ * queue->taken. The number of its descriptors, or -errno. */
+static int fetch_chain(struct packed_queue *queue, uint16_t flags, struct fail *fail)
 {
 	struct virtq_position position = queue->next_available;
 	uint32_t room = MIN(queue->size - unanswered(queue), (uint32_t)PACKED_CHAIN_MAX);
 
 	for (uint32_t count = 0; count < room;) {
-		uint16_t flags = fetch_flags(queue, position);
-
 		/* All of a chain are marked alike, the first one last: 2.8.6, 2.8.17 */
 		if (!is_available(flags, position.wrap))
 			return fail_set(fail, EINVAL, "descriptor %u of a chain is not available",
@@ -128,6 +126,7 @@ static int fetch_chain(struct packed_queue *queue, struct fail *fail)
 		if (!(flags & VIRTQ_DESC_NEXT))
 			return (int)count;
 		virtq_advance(&position, queue->size, 1);
+		flags = fetch_flags(queue, position);
 	}
 	return fail_set(
 		fail, ELOOP, "a chain of descriptors does not end, in a ring of %u", queue->size);
@@ -136,15 +135,16 @@ static int fetch_chain(struct packed_queue *queue, struct fail *fail)
 int packed_take(struct packed_queue *queue, const struct guest_memory *memory,
 	struct virtq_chain *chain, struct fail *fail)
 {
+	uint16_t flags = fetch_flags(queue, queue->next_available);
 	int count, result;
 
-	if (!is_available(fetch_flags(queue, queue->next_available), queue->next_available.wrap))
+	if (!is_available(flags, queue->next_available.wrap))
 		return 0;
 	if (unanswered(queue) >= queue->size)
 		return fail_set(fail, EINVAL,
 			"descriptor %u was made available again before it was used",
 			queue->next_available.index);
-	count = fetch_chain(queue, fail);
+	count = fetch_chain(queue, flags, fail);
 	if (count < 0)
 		return count;
 	chain->slots = (uint16_t)count;
