@@ -8,6 +8,16 @@
 
 /* --- positions ------------------------------------------------------------------------------- */
 
+/* A ring that was never used: USED is set by the first used descriptor, and some descriptor has it
+ * from then on whenever both sides stand at the beginning. */
+static bool is_fresh(const struct packed_queue *queue)
+{
+	for (unsigned i = 0; i < queue->size; i++)
+		if (virtq_fetch16(&queue->ring[i].flags) & VIRTQ_PACKED_USED)
+			return false;
+	return true;
+}
+
 int packed_set_base(struct packed_queue *queue, uint32_t base, struct fail *fail)
 {
 	struct virtq_position available = virtq_position_of((uint16_t)base);
@@ -17,6 +27,9 @@ int packed_set_base(struct packed_queue *queue, uint32_t base, struct fail *fail
 		virtq_distance(queue->size, used, available) > queue->size)
 		return fail_set(fail, EINVAL, "base 0x%x of a packed virtqueue of %u entries", base,
 			queue->size);
+	/* The counters begin as 1 (2.8.1); User-Mode Linux says 0, as it does of split rings. */
+	if (!base && is_fresh(queue))
+		available.wrap = used.wrap = true;
 	queue->next_available = available;
 	queue->next_used = queue->published_used = used;
 	return 0;

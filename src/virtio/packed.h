@@ -41,7 +41,8 @@ struct packed_queue {
 };
 
 /* Where both sides stand, as vhost-user says it: the next available position in the lower 16 bits,
- * the next used one in the upper. -EINVAL with a sentence: no ring of this size stands so. */
+ * the next used one in the upper. 0 is also the beginning of a ring that was never used. -EINVAL
+ * with a sentence: no ring of this size stands so. */
 int packed_set_base(struct packed_queue *queue, uint32_t base, struct fail *fail);
 uint32_t packed_base(const struct packed_queue *queue);
 

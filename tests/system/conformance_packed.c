@@ -323,6 +323,35 @@ static void c69_71_base(void **state)
 	}
 }
 
+/* User-Mode Linux says base 0 of a new ring. In one that was used, 0 means what it says: the end of
+ * a round, here of one in which the first descriptor was skipped and looks as if it waited. */
+static void c69_base_zero(void **state)
+{
+	(void)state;
+	client_need_packed();
+	for (unsigned used = 0; used < 2; used++) {
+		struct client client;
+		struct virtqueue *queue = &client.frontend.queue[0];
+		uint8_t *data;
+
+		client_open_idle(&client, 0);
+		client_need_feature(&client, VIRTIO_F_RING_PACKED);
+		data = client_memory(&client, SECTOR, 0);
+		queue->base = 0;
+		if (used) {
+			queue->avail_at = queue->published_at = queue->used_at =
+				(struct virtq_position){0};
+			for (unsigned i = 0; i < CLIENT_QUEUE_SIZE; i++)
+				queue->ring[i].flags = le16_of(i < 2 ? virtq_available_flags(true)
+								     : virtq_used_flags(true));
+		}
+		assert_int_equal(frontend_start(&client.frontend, 0, NULL), 0);
+		assert_int_equal(client_request(&client, IN, 0, data, SECTOR), 0);
+		assert_int_equal(virtqueue_used_ready(queue), 0);
+		client_close(&client);
+	}
+}
+
 /* WRITE says that the length means something, and it never says more than was written. */
 static void c34_used_length(void **state)
 {
@@ -348,7 +377,7 @@ static void c34_used_length(void **state)
 static const struct CMUnitTest tests[] = {
 	ROW(c26_27_30_places), ROW(c28_available_by_both_flags), ROW(c15_16_29_writes_nothing_else),
 	ROW(c31_table), ROW(c32_enable_and_disable), ROW(c32_one_descriptor), ROW(c25_31_33_rounds),
-	ROW(c69_71_base), ROW(c34_used_length),
+	ROW(c69_71_base), ROW(c69_base_zero), ROW(c34_used_length),
 };
 /* clang-format on */
 
