@@ -281,7 +281,8 @@ int frontend_prepare(struct frontend *frontend, unsigned index, unsigned size, s
 
 	assert(index < FRONTEND_QUEUES_MAX);
 	memory = frontend_carve(frontend, virtqueue_bytes(size), PAGE_BYTES);
-	if (!memory || virtqueue_init(queue, memory, size, frontend->features & VIRTIO_F_EVENT_IDX))
+	if (!memory || virtqueue_init(queue, memory, size, frontend->features & VIRTIO_F_EVENT_IDX,
+			       frontend->features & VIRTIO_F_RING_PACKED))
 		return fail_set(fail, ENOMEM, "no memory for a queue of %u entries", size);
 	queue->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	queue->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -293,18 +294,35 @@ int frontend_prepare(struct frontend *frontend, unsigned index, unsigned size, s
 	return 0;
 }
 
-int frontend_start(struct frontend *frontend, unsigned index, struct fail *fail)
+struct vhost_vring_address frontend_ring_address(const struct frontend *frontend, unsigned index)
 {
 	const struct virtqueue *queue = &frontend->queue[index];
-	struct vhost_vring_state number = {.index = index, .number = queue->size};
-	struct vhost_vring_state base = {.index = index, .number = queue->used_next};
-	struct vhost_vring_state enable = {.index = index, .number = 1};
-	struct vhost_vring_address address = {
+
+	if (queue->packed)
+		return (struct vhost_vring_address){
+			.index = index,
+			.descriptors = (uintptr_t)queue->ring,
+			.used = (uintptr_t)queue->device_event,
+			.available = (uintptr_t)queue->driver_event,
+		};
+	return (struct vhost_vring_address){
 		.index = index,
 		.descriptors = (uintptr_t)queue->desc,
 		.used = (uintptr_t)queue->used,
 		.available = (uintptr_t)queue->avail,
 	};
+}
+
+int frontend_start(struct frontend *frontend, unsigned index, struct fail *fail)
+{
+	const struct virtqueue *queue = &frontend->queue[index];
+	struct vhost_vring_state number = {.index = index, .number = queue->size};
+	/* Of a split ring, where we stand; a packed one has two sides, and QEMU only knows what it
+	 * was told last. */
+	struct vhost_vring_state base = {
+		.index = index, .number = queue->packed ? queue->base : queue->used_next};
+	struct vhost_vring_state enable = {.index = index, .number = 1};
+	struct vhost_vring_address address = frontend_ring_address(frontend, index);
 	uint64_t vring = index;
 	const struct {
 		uint32_t request, bytes;
@@ -333,7 +351,7 @@ int frontend_start(struct frontend *frontend, unsigned index, struct fail *fail)
 	return 0;
 }
 
-int frontend_stop(struct frontend *frontend, unsigned index, uint16_t *base, struct fail *fail)
+int frontend_stop(struct frontend *frontend, unsigned index, uint32_t *base, struct fail *fail)
 {
 	struct vhost_vring_state state = {.index = index};
 	struct frontend_message message = {
@@ -349,8 +367,9 @@ int frontend_stop(struct frontend *frontend, unsigned index, uint16_t *base, str
 	if (message.reply_bytes != sizeof(state) || message.reply.state.index != index)
 		return fail_set(
 			fail, EPROTO, "the back end's answer to GET_VRING_BASE is malformed");
+	frontend->queue[index].base = message.reply.state.number;
 	if (base)
-		*base = (uint16_t)message.reply.state.number;
+		*base = message.reply.state.number;
 	return 0;
 }
 
@@ -392,7 +411,7 @@ int frontend_open(
 	int result;
 
 	assert(options->queues >= 1 && options->queues <= FRONTEND_QUEUES_MAX);
-	assert(is_power_of_two(options->queue_size) && options->queue_size <= VIRTQUEUE_SIZE_MAX);
+	assert(options->queue_size && options->queue_size <= VIRTQUEUE_SIZE_MAX);
 	frontend_init(frontend, options->timeout_ms);
 	result = open_session(frontend, options, fail);
 	if (result)

@@ -38,7 +38,8 @@ enum { FRONTEND_QUEUES_MAX = 64, FRONTEND_TIMEOUT_MS = 5000 };
 
 #define FRONTEND_GUEST_ADDRESS 0x140000000ull
 
-/* What a front end asks for when the caller has no wishes: everything it understands. */
+/* What a front end asks for when the caller has no wishes: everything it understands, in split
+ * rings. */
 #define FRONTEND_FEATURES                                                                          \
 	(VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_BLK_F_SEG_MAX | \
 		VIRTIO_BLK_F_RO | VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_FLUSH |                     \
@@ -53,7 +54,7 @@ struct frontend_options {
 	uint64_t features;     /* wanted virtio features; those not offered are left out */
 	uint64_t protocol;     /* wanted protocol features; likewise */
 	unsigned queues;       /* 1 to FRONTEND_QUEUES_MAX */
-	unsigned queue_size;   /* a power of two */
+	unsigned queue_size;   /* a power of two unless packed */
 	uint64_t memory_bytes; /* for buffers; rings come on top */
 	int timeout_ms;	       /* for each answer; 0: FRONTEND_TIMEOUT_MS */
 	bool hugetlb;	       /* 2 MiB pages */
@@ -125,8 +126,11 @@ void frontend_disconnect(struct frontend *frontend);
 int frontend_prepare(struct frontend *frontend, unsigned index, unsigned size, struct fail *fail);
 /* NUM, BASE, ADDR, ERR, CALL, KICK and, with protocol features, ENABLE. */
 int frontend_start(struct frontend *frontend, unsigned index, struct fail *fail);
-/* GET_VRING_BASE; base: the next available index, may be NULL. */
-int frontend_stop(struct frontend *frontend, unsigned index, uint16_t *base, struct fail *fail);
+/* What SET_VRING_ADDR says of it. */
+struct vhost_vring_address frontend_ring_address(const struct frontend *frontend, unsigned index);
+/* GET_VRING_BASE; base: the next available index, or both positions of a packed ring; may be
+ * NULL. */
+int frontend_stop(struct frontend *frontend, unsigned index, uint32_t *base, struct fail *fail);
 /* The config space again, into frontend->config. */
 int frontend_read_config(struct frontend *frontend, struct fail *fail);
 

@@ -16,15 +16,14 @@ enum { PIECE_HEADER, PIECE_DATA, PIECE_STATUS };
 /* What the back end sees of a slot, besides its buffer. */
 struct vhost_slot_shared {
 	struct virtio_blk_header header;
-	struct virtq_desc table[CHAIN_PIECES];
-	struct virtio_blk_segment segment; /* of DISCARD and WRITE_ZEROES */
+	struct virtq_desc table[CHAIN_PIECES]; /* of either layout */
+	struct virtio_blk_segment segment;     /* of DISCARD and WRITE_ZEROES */
 	uint8_t status;
 } __attribute__((aligned(128)));
 
 struct vhost_slot {
 	struct load_slot *load; /* in flight; NULL: idle */
 	struct vhost_slot_shared *shared;
-	struct virtq_desc *chain; /* CHAIN_PIECES descriptors, in the ring or in the table */
 	uint8_t *buffer;
 	enum load_kind laid_kind; /* what the chain is laid out for */
 	uint32_t laid_bytes;
@@ -49,37 +48,55 @@ static struct vhost_transport *of(struct load_transport *transport)
 	return container_of(transport, struct vhost_transport, transport);
 }
 
-/* Lays the slot's chain out for a kind and length; head: the first descriptor's index where the
- * chain lies in the ring, 0 in a table. */
-static void lay_out(struct vhost_transport *vhost, struct vhost_slot *slot, enum load_kind kind,
-	uint32_t bytes, uint16_t head)
+/* The pieces of a slot's request; their number. */
+static unsigned make_pieces(const struct vhost_transport *vhost, const struct vhost_slot *slot,
+	enum load_kind kind, uint32_t bytes, struct virtqueue_piece *pieces)
 {
-	struct vhost_slot_shared *shared = slot->shared;
 	const struct frontend *frontend = &vhost->frontend;
-	bool ranged = kind == LOAD_DISCARD || kind == LOAD_ZEROES;
-	uint16_t data = (uint16_t)(head + PIECE_DATA), status = (uint16_t)(head + PIECE_STATUS);
-	struct virtqueue_piece pieces[CHAIN_PIECES] = {
-		[PIECE_HEADER] = {.address = frontend_guest(frontend, &shared->header),
-			.bytes = sizeof(shared->header)},
-		[PIECE_DATA] = {.address = frontend_guest(frontend, slot->buffer),
-			.bytes = bytes,
-			.writable = kind == LOAD_READ},
-		[PIECE_STATUS] = {.address = frontend_guest(frontend, &shared->status),
-			.bytes = 1,
-			.writable = true},
-	};
+	struct vhost_slot_shared *shared = slot->shared;
+	unsigned count = 0;
 
-	if (ranged) {
-		pieces[PIECE_DATA].address = frontend_guest(frontend, &shared->segment);
-		pieces[PIECE_DATA].bytes = sizeof(shared->segment);
+	pieces[count++] =
+		(struct virtqueue_piece){.address = frontend_guest(frontend, &shared->header),
+			.bytes = sizeof(shared->header)};
+	if (kind == LOAD_DISCARD || kind == LOAD_ZEROES)
+		pieces[count++] = (struct virtqueue_piece){
+			.address = frontend_guest(frontend, &shared->segment),
+			.bytes = sizeof(shared->segment)};
+	else if (kind != LOAD_FLUSH)
+		pieces[count++] =
+			(struct virtqueue_piece){.address = frontend_guest(frontend, slot->buffer),
+				.bytes = bytes,
+				.writable = kind == LOAD_READ};
+	pieces[count++] = (struct virtqueue_piece){
+		.address = frontend_guest(frontend, &shared->status), .bytes = 1, .writable = true};
+	return count;
+}
+
+/* Lays the slot's chain out for a kind and length: through its table, or in the descriptors of the
+ * queue from head on. */
+static void lay_out(struct vhost_transport *vhost, struct vhost_slot *slot,
+	const struct load_slot *load, uint16_t head)
+{
+	struct virtqueue *queue = &vhost->frontend.queue[load->queue];
+	struct virtqueue_piece pieces[CHAIN_PIECES];
+	unsigned count = make_pieces(vhost, slot, load->kind, load->bytes, pieces);
+	struct virtqueue_piece outside = {
+		.address = frontend_guest(&vhost->frontend, slot->shared->table),
+		.bytes = count * (uint32_t)sizeof(slot->shared->table[0]),
+		.indirect = true};
+
+	if (vhost->indirect) {
+		virtqueue_fill_table(queue, slot->shared->table, pieces, count);
+		virtqueue_describe(&queue->desc[head], &outside, false, 0);
+	} else {
+		for (unsigned i = 0; i < count; i++)
+			virtqueue_describe(&queue->desc[head + i], &pieces[i], i + 1 < count,
+				(uint16_t)(head + i + 1));
 	}
-	virtqueue_describe(&slot->chain[PIECE_HEADER], &pieces[PIECE_HEADER], true,
-		kind == LOAD_FLUSH ? status : data);
-	virtqueue_describe(&slot->chain[PIECE_DATA], &pieces[PIECE_DATA], true, status);
-	virtqueue_describe(&slot->chain[PIECE_STATUS], &pieces[PIECE_STATUS], false, 0);
-	shared->header.type = le32_of(kinds[kind].type);
-	slot->laid_kind = kind;
-	slot->laid_bytes = bytes;
+	slot->shared->header.type = le32_of(kinds[load->kind].type);
+	slot->laid_kind = load->kind;
+	slot->laid_bytes = load->bytes;
 }
 
 static void *vhost_buffer(struct load_transport *transport, unsigned index)
@@ -97,7 +114,7 @@ static void vhost_submit(struct load_transport *transport, struct load_slot *loa
 	assert(!slot->load);
 	slot->load = load;
 	if (slot->laid_kind != load->kind || slot->laid_bytes != load->bytes)
-		lay_out(vhost, slot, load->kind, load->bytes, vhost->indirect ? 0 : head);
+		lay_out(vhost, slot, load, head);
 	if (load->kind == LOAD_DISCARD || load->kind == LOAD_ZEROES) {
 		slot->shared->segment.sector = le64_of(load->offset / VIRTIO_BLK_SECTOR_BYTES);
 		slot->shared->segment.sectors = le32_of(load->bytes / VIRTIO_BLK_SECTOR_BYTES);
@@ -157,23 +174,15 @@ static unsigned vhost_poll(struct load_transport *transport)
 
 	for (unsigned i = 0; i < vhost->frontend.queues; i++) {
 		struct virtqueue *queue = &vhost->frontend.queue[i];
-		uint16_t ready = virtqueue_used_ready(queue);
+		unsigned before = count;
+		uint32_t head, bytes;
 
-		if (!ready)
-			continue;
-		if (ready > vhost->depth) {
-			load_abort(transport->load, EPROTO,
-				"the back end completed more requests than were in flight");
-			return count;
-		}
-		for (; ready; ready--, count++) {
-			const struct virtq_used_element *used =
-				&queue->used->ring[queue->used_next++ & (queue->size - 1)];
-
-			if (!settle(vhost, i, le32_get(used->head), le32_get(used->bytes)))
+		/* What was not in flight settles nothing: it ends. */
+		for (; virtqueue_reap(queue, &head, &bytes); count++)
+			if (!settle(vhost, i, head, bytes))
 				return count;
-		}
-		virtqueue_disarm(queue);
+		if (count > before)
+			virtqueue_disarm(queue);
 	}
 	return count;
 }
@@ -221,14 +230,18 @@ static const struct load_transport_ops vhost_ops = {
 };
 
 /* Whether the device can do what the load wants. */
-static int check_device(
-	const struct frontend *frontend, const struct load_spec *spec, struct fail *fail)
+static int check_device(const struct frontend *frontend,
+	const struct vhost_transport_options *options, const struct load_spec *spec,
+	struct fail *fail)
 {
 	const struct virtio_blk_config *config = &frontend->config;
 	const struct kind_row *other = &kinds[spec->other];
 	bool changes = spec->read_percent < 100;
 	uint64_t sectors = spec->block_bytes / VIRTIO_BLK_SECTOR_BYTES;
 
+	if (options->packed && !(frontend->features & VIRTIO_F_RING_PACKED))
+		return fail_set(fail, EINVAL,
+			"the back end does not offer RING_PACKED; leave --packed out");
 	if (!(frontend->features & VIRTIO_F_VERSION_1))
 		return fail_set(fail, EPROTO, "the back end does not offer VERSION_1");
 	if (changes && frontend->features & VIRTIO_BLK_F_RO)
@@ -261,21 +274,10 @@ static int ready_slots(struct vhost_transport *vhost, struct fail *fail)
 		return fail_set(fail, ENOMEM, "no memory for %u requests", vhost->slots_count);
 	for (uint32_t i = 0; i < vhost->slots_count; i++) {
 		struct vhost_slot *slot = &vhost->slots[i];
-		struct virtqueue *queue = &frontend->queue[i / vhost->depth];
-		uint32_t in_queue = i % vhost->depth;
 
 		slot->shared = &shared[i];
 		slot->buffer = vhost->buffers + i * stride;
 		slot->laid_bytes = UINT32_MAX;
-		slot->chain = vhost->indirect ? slot->shared->table
-					      : &queue->desc[in_queue * CHAIN_PIECES];
-		if (vhost->indirect)
-			virtqueue_describe(&queue->desc[in_queue],
-				&(struct virtqueue_piece){
-					.address = frontend_guest(frontend, slot->shared->table),
-					.bytes = sizeof(slot->shared->table),
-					.indirect = true},
-				false, 0);
 	}
 	return 0;
 }
@@ -303,8 +305,8 @@ static int choose_queue_size(unsigned *size, const struct vhost_transport_option
 	if (!*size)
 		for (*size = QUEUE_SIZE_LEAST; *size < needed && *size < VIRTQUEUE_SIZE_MAX;)
 			*size *= 2;
-	if (!is_power_of_two(*size) || *size > VIRTQUEUE_SIZE_MAX)
-		return fail_set(fail, EINVAL, "a queue's size is a power of two, at most %d",
+	if ((!options->packed && !is_power_of_two(*size)) || *size > VIRTQUEUE_SIZE_MAX)
+		return fail_set(fail, EINVAL, "a split queue's size is a power of two, at most %d",
 			VIRTQUEUE_SIZE_MAX);
 	if (*size < needed)
 		return fail_set(fail, EINVAL,
@@ -323,7 +325,8 @@ int vhost_transport_open(struct vhost_transport *vhost,
 {
 	struct frontend_options wanted = {
 		.path = options->path,
-		.features = FRONTEND_FEATURES & ~(options->no_event_idx ? VIRTIO_F_EVENT_IDX : 0) &
+		.features = (FRONTEND_FEATURES | (options->packed ? VIRTIO_F_RING_PACKED : 0)) &
+			    ~(options->no_event_idx ? VIRTIO_F_EVENT_IDX : 0) &
 			    ~(options->no_indirect ? VIRTIO_F_INDIRECT_DESC : 0),
 		.protocol = FRONTEND_PROTOCOL,
 		.queues = spec->queues,
@@ -351,7 +354,7 @@ int vhost_transport_open(struct vhost_transport *vhost,
 	vhost->indirect = vhost->frontend.features & VIRTIO_F_INDIRECT_DESC;
 	vhost->transport.bytes =
 		le64_get(vhost->frontend.config.capacity) * VIRTIO_BLK_SECTOR_BYTES;
-	result = check_device(&vhost->frontend, spec, fail);
+	result = check_device(&vhost->frontend, options, spec, fail);
 	if (!result && !vhost->indirect && spec->depth * CHAIN_PIECES > wanted.queue_size)
 		result = fail_set(fail, EINVAL,
 			"the back end does not offer INDIRECT_DESC; use a smaller --depth");

@@ -35,6 +35,7 @@ struct vhost_transport_options {
 	const char *path;
 	unsigned queue_size; /* 0: as large as the depth needs, at least 256 */
 	bool no_event_idx, no_indirect;
+	bool packed; /* rings */
 	bool hugetlb;
 };
 

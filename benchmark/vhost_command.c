@@ -49,6 +49,13 @@ static int set_no_indirect(struct bench_options *options, const char *value, str
 	return 0;
 }
 
+static int set_packed(struct bench_options *options, const char *value, struct fail *fail)
+{
+	(void)value, (void)fail;
+	of(options)->transport.packed = true;
+	return 0;
+}
+
 static int set_hugetlb(struct bench_options *options, const char *value, struct fail *fail)
 {
 	(void)value, (void)fail;
@@ -59,6 +66,7 @@ static int set_hugetlb(struct bench_options *options, const char *value, struct 
 /* clang-format off */
 static const struct option_row rows[] = {
 	{"queue-size",   "N",  "a power of two; 256 or what the depth needs", set_queue_size},
+	{"packed",       NULL, "packed virtqueues; their size may be any", set_packed},
 	{"no-event-idx", NULL, "do not negotiate EVENT_IDX", set_no_event_idx},
 	{"no-indirect",  NULL, "do not negotiate INDIRECT_DESC", set_no_indirect},
 	{"hugetlb",      NULL, "shared memory in 2 MiB pages", set_hugetlb},

@@ -15,6 +15,7 @@
  * ring the other way round. */
 enum { PART_ALIGNMENT = 64 };
 
+/* A packed queue takes less. */
 size_t virtqueue_bytes(unsigned size)
 {
 	return align_up(virtq_desc_bytes(size), PART_ALIGNMENT) +
@@ -22,23 +23,42 @@ size_t virtqueue_bytes(unsigned size)
 	       align_up(virtq_used_bytes(size), PART_ALIGNMENT);
 }
 
-int virtqueue_init(struct virtqueue *queue, void *memory, unsigned size, bool event_idx)
+static void lay_out_split(struct virtqueue *queue, uint8_t *memory)
 {
-	uint8_t *part = memory;
+	queue->desc = (void *)memory;
+	memory += align_up(virtq_desc_bytes(queue->size), PART_ALIGNMENT);
+	queue->avail = (void *)memory;
+	memory += align_up(virtq_avail_bytes(queue->size), PART_ALIGNMENT);
+	queue->used = (void *)memory;
+}
 
-	assert(is_power_of_two(size) && size <= VIRTQUEUE_SIZE_MAX);
+static void lay_out_packed(struct virtqueue *queue, uint8_t *memory)
+{
+	queue->ring = (void *)memory;
+	memory += align_up(sizeof(queue->ring[0]) * queue->size, PART_ALIGNMENT);
+	queue->driver_event = (void *)memory;
+	queue->device_event = (void *)(memory + PART_ALIGNMENT);
+	queue->desc = calloc(queue->size, sizeof(*queue->desc));
+	queue->slots = calloc(queue->size, sizeof(*queue->slots));
+}
+
+int virtqueue_init(
+	struct virtqueue *queue, void *memory, unsigned size, bool event_idx, bool packed)
+{
+	assert((packed || is_power_of_two(size)) && size && size <= VIRTQUEUE_SIZE_MAX);
 	memset(queue, 0, sizeof(*queue));
-	queue->desc = (void *)part;
-	part += align_up(virtq_desc_bytes(size), PART_ALIGNMENT);
-	queue->avail = (void *)part;
-	part += align_up(virtq_avail_bytes(size), PART_ALIGNMENT);
-	queue->used = (void *)part;
 	queue->size = (uint16_t)size;
 	queue->event_idx = event_idx;
+	queue->packed = packed;
+	if (packed)
+		lay_out_packed(queue, memory);
+	else
+		lay_out_split(queue, memory);
 	queue->kick_fd = queue->call_fd = queue->err_fd = -1;
 	queue->free_stack = calloc(size, sizeof(*queue->free_stack));
 	queue->chain_count = calloc(size, sizeof(*queue->chain_count));
-	if (!queue->free_stack || !queue->chain_count) {
+	if (!queue->free_stack || !queue->chain_count || !queue->desc ||
+		(packed && !queue->slots)) {
 		virtqueue_destroy(queue);
 		return -ENOMEM;
 	}
@@ -50,15 +70,24 @@ void virtqueue_destroy(struct virtqueue *queue)
 {
 	free(queue->free_stack);
 	free(queue->chain_count);
-	queue->free_stack = queue->chain_count = NULL;
+	free(queue->slots);
+	if (queue->packed)
+		free(queue->desc);
+	queue->free_stack = queue->chain_count = queue->slots = NULL;
+	queue->desc = NULL;
 }
 
 void virtqueue_reset(struct virtqueue *queue)
 {
 	memset(queue->desc, 0, virtq_desc_bytes(queue->size));
-	memset(queue->avail, 0, virtq_avail_bytes(queue->size));
-	memset(queue->used, 0, virtq_used_bytes(queue->size));
-	queue->avail_next = queue->avail_published = queue->used_next = 0;
+	queue->base = 0;
+	if (queue->packed) {
+		virtqueue_reset_packed(queue);
+	} else {
+		memset(queue->avail, 0, virtq_avail_bytes(queue->size));
+		memset(queue->used, 0, virtq_used_bytes(queue->size));
+		queue->avail_next = queue->avail_published = queue->used_next = 0;
+	}
 	queue->free_count = queue->size;
 	/* The top of the stack is descriptor 0. */
 	for (unsigned i = 0; i < queue->size; i++)
@@ -97,17 +126,30 @@ void virtqueue_free(struct virtqueue *queue, uint16_t head)
 	queue->chain_count[head] = 0;
 }
 
-void virtqueue_fill_table(
-	struct virtq_desc *table, const struct virtqueue_piece *pieces, unsigned count)
+void virtqueue_fill_table(const struct virtqueue *queue, void *table,
+	const struct virtqueue_piece *pieces, unsigned count)
 {
-	for (unsigned i = 0; i < count; i++)
-		virtqueue_describe(&table[i], &pieces[i], i + 1 < count, (uint16_t)(i + 1));
+	struct virtq_packed_desc *packed = table;
+	struct virtq_desc *split = table;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (!queue->packed)
+			virtqueue_describe(&split[i], &pieces[i], i + 1 < count, (uint16_t)(i + 1));
+		else
+			packed[i] = (struct virtq_packed_desc){
+				.address = le64_of(pieces[i].address),
+				.bytes = le32_of(pieces[i].bytes),
+				.flags = le16_of(pieces[i].writable ? VIRTQ_DESC_WRITE : 0),
+			};
+	}
 }
 
 bool virtqueue_expose(struct virtqueue *queue)
 {
 	uint16_t before = queue->avail_published, after = queue->avail_next;
 
+	if (queue->packed)
+		return virtqueue_expose_packed(queue);
 	/* Descriptors and ring entries before the index that shows them (2.7.13.3). */
 	__atomic_store_n(&queue->avail->index.raw, htole16(after), __ATOMIC_RELEASE);
 	queue->avail_published = after;
@@ -136,12 +178,14 @@ void virtqueue_kick(struct virtqueue *queue)
 
 bool virtqueue_arm(struct virtqueue *queue)
 {
-	if (queue->event_idx)
+	if (queue->packed)
+		virtqueue_arm_packed(queue);
+	else if (queue->event_idx)
 		__atomic_store_n(&virtqueue_used_event(queue)->raw, htole16(queue->used_next),
 			__ATOMIC_RELAXED);
 	else
 		__atomic_store_n(&queue->avail->flags.raw, 0, __ATOMIC_RELAXED);
-	/* The wish for a call before the last look at the used index (2.7.7). */
+	/* The wish for a call before the last look at what is used (2.7.7, 2.8.10). */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return !virtqueue_used_ready(queue);
 }
@@ -150,7 +194,9 @@ void virtqueue_disarm(struct virtqueue *queue)
 {
 	/* Half a wrap behind: the back end does not cross it in the next 32767 entries, and every
 	 * arm() writes it anew. */
-	if (queue->event_idx)
+	if (queue->packed)
+		virtqueue_disarm_packed(queue);
+	else if (queue->event_idx)
 		__atomic_store_n(&virtqueue_used_event(queue)->raw,
 			htole16((uint16_t)(queue->used_next - 0x8000)), __ATOMIC_RELAXED);
 	else

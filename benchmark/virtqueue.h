@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The driver's side of a split virtqueue (VIRTIO 1.2, 2.7) in memory shared with a back end.
+ * The driver's side of a virtqueue (VIRTIO 1.2, 2.7 and 2.8) in memory shared with a back end.
  *
  *	virtqueue_add() --> head        writes descriptors: direct or through an indirect table
  *	virtqueue_put(head)             enters the head in the available ring, not yet visible
@@ -8,9 +8,12 @@
  *	virtqueue_reap() --> head       takes one used entry
  *	virtqueue_free(head)            gives its descriptors back
  *
+ * A packed ring has no table of descriptors: there `desc` is a table of our own, put() copies a
+ * chain from it into the ring, and the head is the buffer's id.
+ *
  * Two users: the load transport lays its chains out once with virtqueue_describe() and then only
  * puts, publishes and reaps; the tests write whatever they like. So nothing here refuses what a
- * real driver must not do: desc, avail and used are open to everyone.
+ * real driver must not do: desc, avail, used and ring are open to everyone.
  *
  * A virtqueue belongs to one thread.
  */
@@ -24,19 +27,30 @@
 #include "virtio/ring.h"
 
 struct virtqueue {
-	/* The shared parts. */
-	struct virtq_desc *desc;
+	struct virtq_desc *desc; /* split: shared; packed: owned */
+	/* The other shared parts, split. */
 	struct virtq_avail *avail;
 	struct virtq_used *used;
-	uint16_t size; /* a power of two */
-	bool event_idx;
+	/* The shared parts, packed. */
+	struct virtq_packed_desc *ring;
+	struct virtq_event *driver_event, *device_event;
+	uint16_t size; /* split: a power of two */
+	bool event_idx, packed;
 	/* eventfds, -1: none. Owned by whoever set them. */
 	int kick_fd, call_fd, err_fd;
 
+	/* Split. */
 	uint16_t avail_next;	  /* index the next put() takes */
 	uint16_t avail_published; /* index the back end can see */
 	uint16_t used_next;	  /* index the next reap() looks at */
-	uint64_t kicks, calls;	  /* system calls made for kicks; wake-ups taken from call_fd */
+	/* Packed: the same, as positions in the ring. */
+	struct virtq_position avail_at, published_at, used_at;
+	uint16_t first_flags; /* of the first descriptor that is not published */
+	uint16_t *slots;      /* owned; per id: descriptors in the ring */
+	bool disarmed;
+	uint32_t base; /* what GET_VRING_BASE said last, for the next SET_VRING_BASE */
+
+	uint64_t kicks, calls; /* system calls made for kicks; wake-ups taken from call_fd */
 
 	/* Free direct descriptors, for virtqueue_add() alone. */
 	uint16_t *free_stack; /* owned */
@@ -59,10 +73,11 @@ size_t virtqueue_bytes(unsigned size);
 
 /* Lays the queue out in zeroed `memory` (4096-aligned, virtqueue_bytes() long, not owned). The
  * eventfds are -1 afterwards. 0 or -ENOMEM. */
-int virtqueue_init(struct virtqueue *queue, void *memory, unsigned size, bool event_idx);
+int virtqueue_init(
+	struct virtqueue *queue, void *memory, unsigned size, bool event_idx, bool packed);
 void virtqueue_destroy(struct virtqueue *queue);
 
-/* Empties the queue: both indexes 0, every descriptor free. The back end has stopped it. */
+/* Empties the queue: all at its beginning, every descriptor free. The back end has stopped it. */
 void virtqueue_reset(struct virtqueue *queue);
 
 /* Writes a chain of direct descriptors and returns its head, or VIRTQUEUE_NO_HEAD when there are
@@ -72,9 +87,9 @@ uint16_t virtqueue_add(
 /* Gives back the descriptors of a chain that virtqueue_add() made. */
 void virtqueue_free(struct virtqueue *queue, uint16_t head);
 
-/* Writes pieces as an indirect table at `table`, linked in order. */
-void virtqueue_fill_table(
-	struct virtq_desc *table, const struct virtqueue_piece *pieces, unsigned count);
+/* Writes pieces as an indirect table at `table`, in order, of 16 bytes each. */
+void virtqueue_fill_table(const struct virtqueue *queue, void *table,
+	const struct virtqueue_piece *pieces, unsigned count);
 
 static inline void virtqueue_describe(
 	struct virtq_desc *desc, const struct virtqueue_piece *piece, bool more, uint16_t next)
@@ -100,8 +115,21 @@ static inline le16 *virtqueue_avail_event(struct virtqueue *queue)
 	return (le16 *)(void *)&queue->used->ring[queue->size];
 }
 
+/* benchmark/packed_virtqueue.c */
+void virtqueue_put_packed(struct virtqueue *queue, uint16_t head);
+bool virtqueue_expose_packed(struct virtqueue *queue);
+bool virtqueue_reap_packed(struct virtqueue *queue, uint32_t *head, uint32_t *bytes);
+uint16_t virtqueue_used_ready_packed(const struct virtqueue *queue);
+void virtqueue_arm_packed(struct virtqueue *queue);
+void virtqueue_disarm_packed(struct virtqueue *queue);
+void virtqueue_reset_packed(struct virtqueue *queue);
+
 static inline void virtqueue_put(struct virtqueue *queue, uint16_t head)
 {
+	if (queue->packed) {
+		virtqueue_put_packed(queue, head);
+		return;
+	}
 	queue->avail->ring[queue->avail_next++ & (queue->size - 1)] = le16_of(head);
 }
 
@@ -113,15 +141,21 @@ void virtqueue_kick(struct virtqueue *queue);
 
 static inline void virtqueue_publish(struct virtqueue *queue)
 {
-	if (queue->avail_next != queue->avail_published && virtqueue_expose(queue))
+	bool more = queue->packed ? !virtq_same_position(queue->avail_at, queue->published_at)
+				  : queue->avail_next != queue->avail_published;
+
+	if (more && virtqueue_expose(queue))
 		virtqueue_kick(queue);
 }
 
 /* Used entries that reap() would return now. */
 static inline uint16_t virtqueue_used_ready(const struct virtqueue *queue)
 {
-	uint16_t index = le16toh(__atomic_load_n(&queue->used->index.raw, __ATOMIC_ACQUIRE));
+	uint16_t index;
 
+	if (queue->packed)
+		return virtqueue_used_ready_packed(queue);
+	index = le16toh(__atomic_load_n(&queue->used->index.raw, __ATOMIC_ACQUIRE));
 	return (uint16_t)(index - queue->used_next);
 }
 
@@ -131,6 +165,8 @@ static inline bool virtqueue_reap(struct virtqueue *queue, uint32_t *head, uint3
 {
 	const struct virtq_used_element *element;
 
+	if (queue->packed)
+		return virtqueue_reap_packed(queue, head, bytes);
 	if (!virtqueue_used_ready(queue))
 		return false;
 	element = &queue->used->ring[queue->used_next++ & (queue->size - 1)];

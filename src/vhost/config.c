@@ -11,10 +11,10 @@
 uint64_t config_features(bool read_only)
 {
 	return VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX |
-	       VHOST_F_PROTOCOL_FEATURES | VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE |
-	       VIRTIO_BLK_F_FLUSH | VIRTIO_BLK_F_TOPOLOGY | VIRTIO_BLK_F_CONFIG_WCE |
-	       VIRTIO_BLK_F_MQ | VIRTIO_BLK_F_DISCARD | VIRTIO_BLK_F_WRITE_ZEROES |
-	       (read_only ? VIRTIO_BLK_F_RO : 0);
+	       VIRTIO_F_RING_PACKED | VHOST_F_PROTOCOL_FEATURES | VIRTIO_BLK_F_SEG_MAX |
+	       VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_FLUSH | VIRTIO_BLK_F_TOPOLOGY |
+	       VIRTIO_BLK_F_CONFIG_WCE | VIRTIO_BLK_F_MQ | VIRTIO_BLK_F_DISCARD |
+	       VIRTIO_BLK_F_WRITE_ZEROES | (read_only ? VIRTIO_BLK_F_RO : 0);
 }
 
 void config_fill(struct virtio_blk_config *config, const struct blockdev *dev, bool writeback)

@@ -9,24 +9,25 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/bits.h"
 #include "base/cleanup.h"
 #include "vhost/controller.h"
 #include "virtio/guest_memory.h"
+#include "virtio/virtq.h"
 
 struct inflight_region {
 	struct guest_memory *memory; /* one region, of no address */
 	char *areas;
 	unsigned queues;
 	uint16_t entries; /* of each area */
+	bool packed;
 };
 
-static int check_queues(const struct vhost_inflight *wire, struct fail *fail)
+static int check_queues(const struct vhost_inflight *wire, bool packed, struct fail *fail)
 {
 	if (!wire->queues || wire->queues > CONTROLLER_QUEUES_MAX)
 		return fail_set(fail, EINVAL, "an inflight region for %u queues, of at most %d",
 			wire->queues, CONTROLLER_QUEUES_MAX);
-	if (!is_power_of_two(wire->queue_size) || wire->queue_size > VIRTQUEUE_SIZE_MAX)
+	if (!virtq_size_fits(packed, wire->queue_size))
 		return fail_set(fail, EINVAL, "an inflight region for virtqueues of %u entries",
 			wire->queue_size);
 	return 0;
@@ -47,13 +48,13 @@ static int write_headers(int fd, const struct vhost_inflight *wire)
 }
 
 /* Sealed: nobody cuts it short. The zeros in it take no memory until they are written. */
-int inflight_region_make(struct vhost_inflight *wire, struct fail *fail)
+int inflight_region_make(struct vhost_inflight *wire, bool packed, struct fail *fail)
 {
-	int fd, error = check_queues(wire, fail);
+	int fd, error = check_queues(wire, packed, fail);
 
 	if (error)
 		return error;
-	wire->mmap_bytes = wire->queues * inflight_area_bytes(wire->queue_size);
+	wire->mmap_bytes = wire->queues * virtq_area_bytes(packed, wire->queue_size);
 	wire->mmap_offset = 0;
 	fd = memfd_create("braid-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
@@ -61,7 +62,7 @@ int inflight_region_make(struct vhost_inflight *wire, struct fail *fail)
 	if (ftruncate(fd, (off_t)wire->mmap_bytes) ||
 		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		error = errno;
-	else
+	else if (!packed) /* otherwise version 0: it begins with its ring */
 		error = write_headers(fd, wire);
 	if (!error)
 		return fd;
@@ -69,13 +70,14 @@ int inflight_region_make(struct vhost_inflight *wire, struct fail *fail)
 	return fail_set(fail, error, "cannot make an inflight region: %s", strerror(error));
 }
 
-int inflight_region_map(struct inflight_region **mapped, const struct vhost_inflight *wire, int fd,
-	struct fail *fail)
+int inflight_region_map(struct inflight_region **mapped, const struct vhost_inflight *wire,
+	bool packed, int fd, struct fail *fail)
 {
-	struct guest_region range = {.bytes = wire->queues * inflight_area_bytes(wire->queue_size)};
+	struct guest_region range = {
+		.bytes = wire->queues * virtq_area_bytes(packed, wire->queue_size)};
 	AUTO_CLOSE int file = fd;
 	struct inflight_region *region;
-	int error = check_queues(wire, fail);
+	int error = check_queues(wire, packed, fail);
 
 	if (error)
 		return error;
@@ -101,6 +103,7 @@ int inflight_region_map(struct inflight_region **mapped, const struct vhost_infl
 	region->areas = region->memory->regions[0].memory;
 	region->queues = wire->queues;
 	region->entries = wire->queue_size;
+	region->packed = packed;
 	*mapped = region;
 	return 0;
 }
@@ -113,13 +116,13 @@ void inflight_region_unmap(struct inflight_region *region)
 	free(region);
 }
 
-struct inflight_area *inflight_region_area(
-	const struct inflight_region *region, unsigned queue, uint16_t *entries)
+void *inflight_region_area(
+	const struct inflight_region *region, unsigned queue, bool packed, uint16_t *entries)
 {
-	if (queue >= region->queues)
+	if (queue >= region->queues || packed != region->packed)
 		return NULL;
 	*entries = region->entries;
-	return (void *)(region->areas + queue * inflight_area_bytes(region->entries));
+	return region->areas + queue * virtq_area_bytes(packed, region->entries);
 }
 
 bool inflight_region_cut(const struct inflight_region *region)

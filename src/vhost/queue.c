@@ -55,9 +55,8 @@ void queue_complete(struct queue_request *request, enum virtio_blk_status status
 	*request->status = (uint8_t)status;
 	/* The length counts from the first writable byte on: the status, which is the last, is
 	 * in it only if everything before it was written too. VIRTIO 1.2, 2.7.8.2 */
-	split_put(&queue->ring, request->chain.head,
+	virtq_put(&queue->ring, &request->chain,
 		request->written + (request->written + 1 == request->chain.writable_bytes));
-	inflight_put(&queue->inflight, request->chain.head);
 }
 
 /* --- what a broken array cannot serve -------------------------------------------------------- */
@@ -123,26 +122,10 @@ void queue_refuse(struct queue_request *request, const struct fail *fail)
 	break_queue(queue, fail);
 }
 
-/* The next chain, marked as in flight before anything is done about it. As split_take(). */
-static int next_chain(struct queue *queue, struct virtq_chain *chain, struct fail *fail)
-{
-	const struct guest_memory *memory = queue->device->memory;
-	int result;
-
-	if (inflight_waiting(&queue->inflight))
-		return split_take_again(
-			&queue->ring, memory, inflight_again(&queue->inflight), chain, fail);
-	if (queue->draining)
-		return 0;
-	result = split_take(&queue->ring, memory, chain, fail);
-	if (result > 0 && inflight_take(&queue->inflight, chain->head, fail))
-		return -EBUSY;
-	return result;
-}
-
 /* Takes a batch of chains and starts them. */
 static unsigned take_batch(struct queue *queue)
 {
+	const struct guest_memory *memory = queue->device->memory;
 	struct fail fail;
 	unsigned taken = 0;
 
@@ -157,7 +140,9 @@ static unsigned take_batch(struct queue *queue)
 		}
 		request =
 			container_of(container_of(node, struct io, link), struct queue_request, io);
-		result = next_chain(queue, &request->chain, &fail);
+		result = queue->draining
+				 ? virtq_take_again(&queue->ring, memory, &request->chain, &fail)
+				 : virtq_take(&queue->ring, memory, &request->chain, &fail);
 		if (result < 0)
 			break_queue(queue, &fail);
 		if (result <= 0)
@@ -176,10 +161,7 @@ static unsigned take_batch(struct queue *queue)
 /* Shows the driver what has been answered. */
 static void publish(struct queue *queue)
 {
-	bool notify = split_publish(&queue->ring);
-
-	inflight_publish(&queue->inflight, queue->ring.published_used);
-	if (!notify)
+	if (!virtq_publish(&queue->ring))
 		return;
 	counter_add(&queue->counters.notifications, 1);
 	signal_fd(queue->call_fd);
@@ -219,11 +201,11 @@ static bool queue_arm(struct poller *poller)
 		return true;
 	if (queue->kick_fd < 0)
 		return false; /* the driver does not notify: somebody has to look */
-	if (inflight_waiting(&queue->inflight) && !queue->parked)
+	if (virtq_waiting(&queue->ring) && !queue->parked)
 		return false;
 	queue->sleeping = true;
 	/* A parked queue goes on when a request completes, not when the driver adds more. */
-	return split_want_notification(&queue->ring) || queue->parked;
+	return virtq_want_notification(&queue->ring) || queue->parked;
 }
 
 static void queue_disarm(struct poller *poller)
@@ -231,7 +213,7 @@ static void queue_disarm(struct poller *poller)
 	struct queue *queue = container_of(poller, struct queue, poller);
 
 	if (queue->sleeping && !is_broken(queue))
-		split_refuse_notification(&queue->ring);
+		virtq_refuse_notification(&queue->ring);
 	queue->sleeping = false;
 }
 
@@ -241,14 +223,14 @@ static int start_on_reactor(void *argument)
 
 	if (queue->kick_fd >= 0 && reactor_watch(queue->reactor, queue->kick_fd))
 		return -EINVAL;
-	split_refuse_notification(&queue->ring);
+	virtq_refuse_notification(&queue->ring);
 	poller_add(queue->reactor, &queue->poller);
 	return 0;
 }
 
 static int allocate_requests(struct queue *queue)
 {
-	unsigned count = MIN((unsigned)queue->ring.size, (unsigned)QUEUE_REQUESTS_MAX);
+	unsigned count = MIN((unsigned)queue->size, (unsigned)QUEUE_REQUESTS_MAX);
 
 	queue->requests = calloc(count, sizeof(queue->requests[0]));
 	if (!queue->requests)
@@ -266,13 +248,12 @@ int queue_start(struct queue *queue, struct fail *fail)
 {
 	int error;
 
-	assert(!queue->running && queue->ring.descriptors && queue->device->memory);
+	assert(!queue->running && queue->size && queue->device->memory);
 	queue->poller = (struct poller){queue_poll, queue_arm, queue_disarm, {NULL, NULL}};
 	atomic_store(&queue->broken, false);
 	queue->sleeping = queue->parked = queue->draining = false;
 	queue->offline = queue->device->holds ? OFFLINE_HOLDS : OFFLINE_FAILS;
 	list_init(&queue->held);
-	queue->ring.published_used = queue->ring.next_used;
 	queue->in_flight = 0;
 	if (allocate_requests(queue))
 		return fail_set(fail, ENOMEM, "no memory for the requests of a queue");
@@ -318,7 +299,7 @@ static int drained_on_reactor(void *argument)
 		take_batch(queue);
 		publish(queue);
 	}
-	return queue->in_flight || (!is_broken(queue) && inflight_waiting(&queue->inflight));
+	return queue->in_flight || (!is_broken(queue) && virtq_waiting(&queue->ring));
 }
 
 void queue_stop(struct queue *queue)
@@ -331,6 +312,6 @@ void queue_stop(struct queue *queue)
 	blockdev_close_queue(queue->blocks);
 	free(queue->requests);
 	queue->requests = NULL;
-	inflight_release(&queue->inflight);
+	virtq_release(&queue->ring);
 	queue->running = false;
 }

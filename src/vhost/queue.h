@@ -24,8 +24,7 @@
 #include "vhost/inflight_region.h"
 #include "vhost/narrow.h"
 #include "virtio/features.h"
-#include "virtio/inflight.h"
-#include "virtio/split.h"
+#include "virtio/virtq.h"
 
 enum {
 	QUEUE_REQUESTS_MAX = 128,	 /* in flight per queue */
@@ -86,8 +85,8 @@ struct queue {
 	struct queue_device *device;
 	struct reactor *reactor;
 	struct poller poller;
-	struct split_queue ring;
-	struct inflight inflight;	/* without an area while the device has no region */
+	struct virtq ring;		/* tracks what is in flight if the device has a region */
+	uint16_t size;			/* of the ring */
 	struct blockdev_queue *blocks;	/* the volume, on this reactor */
 	int kick_fd, call_fd, error_fd; /* -1: none */
 	bool running;
@@ -106,11 +105,11 @@ struct queue {
 	struct log_limit log;
 };
 
-/* Starts serving: the ring's addresses, size, base and descriptors are set, and inflight has taken
- * up its area if there is one. Session thread. */
+/* Starts serving: the ring is ready, and has taken up its part of the region if there is one.
+ * Session thread. */
 int queue_start(struct queue *queue, struct fail *fail);
-/* Stops and waits until nothing is in flight or waits to be carried out again; ring.next_available
- * is then the base for a later start. Lets go of inflight. Harmless when it does not run. Session
+/* Stops and waits until nothing is in flight or waits to be carried out again; virtq_base() is then
+ * the base for a later start. Lets go of the region. Harmless when it does not run. Session
  * thread. */
 void queue_stop(struct queue *queue);
 /* The front end has gone, or is left: what is held is not answered any more, if the front end keeps

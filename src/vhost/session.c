@@ -31,7 +31,21 @@
 
 static bool ring_complete(const struct session_ring *ring)
 {
-	return ring->started && ring->enabled && ring->addressed && ring->queue.ring.size;
+	return ring->started && ring->enabled && ring->addressed && ring->queue.size;
+}
+
+static bool is_packed(const struct session *session)
+{
+	return session->device.features & VIRTIO_F_RING_PACKED;
+}
+
+/* One of the three parts of a ring; NULL: it is not in the guest's memory. */
+static void *ring_part(
+	const struct session *session, uint64_t address, size_t bytes, unsigned alignment)
+{
+	void *part = guest_memory_find_user(session->device.memory, address, bytes);
+
+	return (uintptr_t)part % alignment ? NULL : part;
 }
 
 /* Finds the ring in the guest's memory. */
@@ -39,28 +53,32 @@ static int ring_map(struct session *session, struct session_ring *ring, struct f
 {
 	const struct vhost_vring_address *address = &ring->address;
 	const struct guest_memory *memory = session->device.memory;
-	struct split_queue *split = &ring->queue.ring;
+	const struct virtq_shape shape = virtq_shape(is_packed(session), ring->queue.size);
+	struct virtq_setup setup = {
+		.packed = is_packed(session),
+		.event_idx = session->device.features & VIRTIO_F_EVENT_IDX,
+		.indirect = session->device.features & VIRTIO_F_INDIRECT_DESC,
+		.size = ring->queue.size,
+		.base = ring->base,
+	};
 
 	if (!memory || !memory->count)
 		return fail_set(fail, EINVAL, "the guest's memory is not shared with braid: %s",
 			CURE_SHARED_MEMORY);
-	if (address->descriptors % 16 || address->available % 2 || address->used % 4)
-		return fail_set(fail, EINVAL, "a virtqueue is not aligned (VIRTIO 1.2, 2.7)");
-	split->descriptors =
-		guest_memory_find_user(memory, address->descriptors, virtq_desc_bytes(split->size));
-	split->available =
-		guest_memory_find_user(memory, address->available, virtq_avail_bytes(split->size));
-	split->used = guest_memory_find_user(memory, address->used, virtq_used_bytes(split->size));
-	if (!split->descriptors || !split->available || !split->used ||
-		(uintptr_t)split->descriptors % 16 || (uintptr_t)split->available % 2 ||
-		(uintptr_t)split->used % 4)
+	if (address->descriptors % shape.descriptors_alignment ||
+		address->available % shape.driver_alignment ||
+		address->used % shape.device_alignment)
+		return fail_set(fail, EINVAL, "a virtqueue is not aligned (VIRTIO 1.2, 2.7, 2.8)");
+	setup.descriptors = ring_part(session, address->descriptors, shape.descriptors_bytes,
+		shape.descriptors_alignment);
+	setup.driver =
+		ring_part(session, address->available, shape.driver_bytes, shape.driver_alignment);
+	setup.device =
+		ring_part(session, address->used, shape.device_bytes, shape.device_alignment);
+	if (!setup.descriptors || !setup.driver || !setup.device)
 		return fail_set(fail, EFAULT, "a virtqueue is not in the guest's shared memory: %s",
 			CURE_SHARED_MEMORY);
-	split->event_idx = session->device.features & VIRTIO_F_EVENT_IDX;
-	split->indirect = session->device.features & VIRTIO_F_INDIRECT_DESC;
-	split->next_available = ring->base;
-	split->next_used = le16_get(split->used->index);
-	return 0;
+	return virtq_init(&ring->queue.ring, &setup, fail);
 }
 
 static void ring_stop(struct session_ring *ring)
@@ -68,7 +86,8 @@ static void ring_stop(struct session_ring *ring)
 	if (!ring->queue.running)
 		return;
 	queue_stop(&ring->queue);
-	ring->base = ring->queue.ring.next_available;
+	ring->base = virtq_base(&ring->queue.ring);
+	ring->base_known = true;
 }
 
 static void warn_untracked(struct session *session)
@@ -85,30 +104,30 @@ static void warn_untracked(struct session *session)
 static int ring_recover(struct session *session, struct session_ring *ring, struct fail *fail)
 {
 	const struct inflight_region *region = session->device.region;
-	struct inflight *inflight = &ring->queue.inflight;
+	struct virtq *queue = &ring->queue.ring;
 	unsigned index = (unsigned)(ring - session->rings);
-	struct inflight_area *area;
 	uint16_t entries = 0;
+	void *area;
 	int error;
 
 	if (!region) {
 		warn_untracked(session);
 		return 0;
 	}
-	area = inflight_region_area(region, index, &entries);
+	area = inflight_region_area(region, index, is_packed(session), &entries);
 	if (!area)
-		return fail_set(
-			fail, EINVAL, "the inflight region has no room for queue %u", index);
-	error = inflight_recover(inflight, area, entries, &ring->queue.ring, fail);
+		return fail_set(fail, EINVAL,
+			"the inflight region has no room for queue %u of this layout", index);
+	error = virtq_recover(queue, area, entries, ring->base_known, fail);
 	if (error)
 		return error;
 	if (inflight_region_cut(region)) {
-		inflight_release(inflight);
+		virtq_release(queue);
 		return fail_set(fail, EFAULT, "the front end cut the inflight region short");
 	}
-	if (inflight->again_count)
+	if (virtq_waiting(queue))
 		log_info("event=VhostResubmit controller=%s queue=%u requests=%u",
-			session->config->name, index, inflight->again_count);
+			session->config->name, index, virtq_waiting(queue));
 	return 0;
 }
 
@@ -125,7 +144,7 @@ static int ring_apply(struct session *session, struct session_ring *ring, struct
 	if (!error)
 		error = queue_start(&ring->queue, fail);
 	if (error) {
-		inflight_release(&ring->queue.inflight);
+		virtq_release(&ring->queue.ring);
 		return error;
 	}
 	/* The back end of that session may have been killed before it notified the driver. */
@@ -328,10 +347,10 @@ static int set_vring_num(struct session *session, struct message_in *message, st
 
 	if (!ring)
 		return -EINVAL;
-	if (!is_power_of_two(size) || size > VIRTQUEUE_SIZE_MAX)
+	if (!virtq_size_fits(is_packed(session), size))
 		return fail_set(fail, EINVAL, "a virtqueue of %u entries", size);
 	ring_stop(ring);
-	ring->queue.ring.size = (uint16_t)size;
+	ring->queue.size = (uint16_t)size;
 	return ring_apply(session, ring, fail);
 }
 
@@ -345,7 +364,7 @@ static int set_vring_addr(struct session *session, struct message_in *message, s
 	ring->address = message->payload.address;
 	ring->addressed = true;
 	/* 40: where it can be told already, nonsense is refused at once. */
-	if (session->device.memory && ring->queue.ring.size) {
+	if (session->device.memory && ring->queue.size) {
 		int error = ring_map(session, ring, fail);
 
 		ring->addressed = !error;
@@ -362,10 +381,11 @@ static int set_vring_base(struct session *session, struct message_in *message, s
 
 	if (!ring)
 		return -EINVAL;
-	if (ring->queue.running || message->payload.state.number > UINT16_MAX)
+	if (ring->queue.running ||
+		(!is_packed(session) && message->payload.state.number > UINT16_MAX))
 		return fail_set(fail, EINVAL, "SET_VRING_BASE %u of a ring that %s",
 			message->payload.state.number, ring->queue.running ? "runs" : "is split");
-	ring->base = (uint16_t)message->payload.state.number;
+	ring->base = message->payload.state.number;
 	return 0;
 }
 
@@ -486,7 +506,8 @@ static int get_inflight_fd(struct session *session, struct message_in *message, 
 
 	if (error)
 		return error;
-	message->reply_fd = inflight_region_make(&message->payload.inflight, fail);
+	message->reply_fd =
+		inflight_region_make(&message->payload.inflight, is_packed(session), fail);
 	if (message->reply_fd < 0)
 		return message->reply_fd;
 	message->reply_bytes = message->header.payload_bytes;
@@ -505,7 +526,8 @@ static int set_inflight_fd(struct session *session, struct message_in *message, 
 		return fail_set(
 			fail, EINVAL, "an inflight region with %u descriptors", message->fd_count);
 	message->fds[0] = -1;
-	error = inflight_region_map(&region, &message->payload.inflight, fd, fail);
+	error = inflight_region_map(
+		&region, &message->payload.inflight, is_packed(session), fd, fail);
 	if (error)
 		return error;
 	stop_all(session);

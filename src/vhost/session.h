@@ -22,7 +22,8 @@ struct session_ring {
 	bool started, enabled;
 	bool addressed; /* SET_VRING_ADDR has come */
 	struct vhost_vring_address address;
-	uint16_t base;
+	uint32_t base;	 /* as virtq_base() says it */
+	bool base_known; /* it has run here: the base is where it stopped, or what came since */
 };
 
 struct session {

@@ -86,10 +86,10 @@ void inflight_put(struct inflight *inflight, uint16_t head);
 /* The used index was published. */
 void inflight_publish(struct inflight *inflight, uint16_t used_index);
 
-/* Whether chains wait to be carried out again; they come before new ones. */
-static inline bool inflight_waiting(const struct inflight *inflight)
+/* How many chains wait to be carried out again; they come before new ones. */
+static inline unsigned inflight_waiting(const struct inflight *inflight)
 {
-	return inflight->again_next < inflight->again_count;
+	return inflight->again_count - inflight->again_next;
 }
 
 /* The next of them, which is marked already. */

@@ -2,18 +2,6 @@
 #include "virtio/split.h"
 
 #include <errno.h>
-#include <string.h>
-
-/* One fetch of what the driver may change at any time. */
-static uint16_t fetch16(const le16 *from)
-{
-	return le16_get((le16){__atomic_load_n(&from->raw, __ATOMIC_RELAXED)});
-}
-
-static void store16(le16 *to, uint16_t value)
-{
-	__atomic_store_n(&to->raw, le16_of(value).raw, __ATOMIC_RELAXED);
-}
 
 static le16 *used_event(const struct split_queue *queue)
 {
@@ -33,80 +21,21 @@ struct walk {
 	bool in_indirect;
 };
 
-static void fetch_descriptor(const struct walk *walk, uint32_t index, struct virtq_desc *copy)
-{
-	const uint64_t *from = (const uint64_t *)&walk->table[index];
-	uint64_t words[2] = {
-		__atomic_load_n(&from[0], __ATOMIC_RELAXED),
-		__atomic_load_n(&from[1], __ATOMIC_RELAXED),
-	};
-
-	memcpy(copy, words, sizeof(*copy));
-}
-
-/* Adds a buffer, which may lie across regions of guest memory. Writable segments are collected from
- * the end of the array downwards, and moved behind the readable ones at last. */
-static int add_buffer(struct virtq_chain *chain, const struct guest_memory *memory,
-	const struct virtq_desc *descriptor, struct fail *fail)
-{
-	uint64_t address = le64_get(descriptor->address), bytes = le32_get(descriptor->bytes);
-	bool writable = le16_get(descriptor->flags) & VIRTQ_DESC_WRITE;
-	uint32_t *total = writable ? &chain->writable_bytes : &chain->readable_bytes;
-
-	if (!writable && chain->writable)
-		chain->malformed = true;
-	if (__builtin_add_overflow(*total, (uint32_t)bytes, total))
-		return fail_set(fail, EINVAL, "a request is longer than 4 GiB");
-	while (bytes) {
-		uint64_t length;
-		void *place = guest_memory_find(memory, address, bytes, &length);
-
-		if (!place)
-			return fail_set(fail, EFAULT, "address 0x%llx is not in the guest's memory",
-				(unsigned long long)address);
-		if (chain->readable + chain->writable == CHAIN_SEGMENTS_MAX)
-			return fail_set(fail, EINVAL, "a request has more than %d segments",
-				CHAIN_SEGMENTS_MAX);
-		chain->iov[writable ? CHAIN_SEGMENTS_MAX - ++chain->writable : chain->readable++] =
-			(struct iovec){place, length};
-		address += length;
-		bytes -= length;
-	}
-	return 0;
-}
-
-static void order_segments(struct virtq_chain *chain)
-{
-	struct iovec *from = &chain->iov[CHAIN_SEGMENTS_MAX - chain->writable];
-	struct iovec *to = &chain->iov[chain->readable];
-
-	for (unsigned i = 0; i < chain->writable / 2; i++) {
-		struct iovec swap = from[i];
-
-		from[i] = from[chain->writable - 1 - i];
-		from[chain->writable - 1 - i] = swap;
-	}
-	memmove(to, from, chain->writable * sizeof(*to));
-}
-
 /* Turns the walk into the indirect table that descriptor refers to. 2.7.5.3 */
 static int enter_indirect(const struct split_queue *queue, struct walk *walk,
 	const struct virtq_desc *descriptor, const struct guest_memory *memory, struct fail *fail)
 {
 	uint32_t bytes = le32_get(descriptor->bytes);
-	uint64_t address = le64_get(descriptor->address), contiguous;
 	const void *table;
+	int error;
 
 	if (!queue->indirect)
 		return fail_set(fail, EINVAL, "an indirect descriptor was not negotiated");
 	if (walk->in_indirect || le16_get(descriptor->flags) & VIRTQ_DESC_NEXT)
 		return fail_set(fail, EINVAL, "an indirect descriptor stands where none may stand");
-	if (!bytes || bytes % sizeof(struct virtq_desc) ||
-		bytes / sizeof(struct virtq_desc) > VIRTQUEUE_SIZE_MAX)
-		return fail_set(fail, EINVAL, "an indirect table of %u bytes", bytes);
-	table = guest_memory_find(memory, address, bytes, &contiguous);
-	if (!table || contiguous < bytes || address % 8)
-		return fail_set(fail, EFAULT, "an indirect table is not in the guest's memory");
+	error = chain_find_table(&table, memory, le64_get(descriptor->address), bytes, fail);
+	if (error)
+		return error;
 	walk->table = table;
 	walk->size = bytes / sizeof(struct virtq_desc);
 	walk->in_indirect = true;
@@ -133,7 +62,7 @@ static int walk_chain(const struct split_queue *queue, const struct guest_memory
 			return fail_set(fail, EINVAL, "descriptor %u of %u", index, walk.size);
 		if (!walk.left--)
 			return fail_set(fail, ELOOP, "a chain of descriptors does not end");
-		fetch_descriptor(&walk, index, &descriptor);
+		chain_fetch_descriptor(&walk.table[index], &descriptor);
 		flags = le16_get(descriptor.flags);
 		if (flags & VIRTQ_DESC_INDIRECT) {
 			error = enter_indirect(queue, &walk, &descriptor, memory, fail);
@@ -142,7 +71,10 @@ static int walk_chain(const struct split_queue *queue, const struct guest_memory
 			index = 0;
 			continue;
 		}
-		error = add_buffer(chain, memory, &descriptor, fail);
+		error = chain_add(chain, memory,
+			(struct chain_buffer){le64_get(descriptor.address),
+				le32_get(descriptor.bytes), flags & VIRTQ_DESC_WRITE},
+			fail);
 		if (error)
 			return error;
 		if (!(flags & VIRTQ_DESC_NEXT))
@@ -160,20 +92,18 @@ static int take_chain(const struct split_queue *queue, const struct guest_memory
 	if (chain->head >= queue->size)
 		return fail_set(
 			fail, EINVAL, "chain head %u in a ring of %u", chain->head, queue->size);
-	chain->malformed = false;
-	chain->readable = chain->writable = 0;
-	chain->readable_bytes = chain->writable_bytes = 0;
+	chain_begin(chain);
 	error = walk_chain(queue, memory, chain, fail);
 	if (error)
 		return error;
-	order_segments(chain);
+	chain_end(chain);
 	return 1;
 }
 
 int split_take(struct split_queue *queue, const struct guest_memory *memory,
 	struct virtq_chain *chain, struct fail *fail)
 {
-	uint16_t available = fetch16(&queue->available->index);
+	uint16_t available = virtq_fetch16(&queue->available->index);
 	uint16_t waiting = (uint16_t)(available - queue->next_available);
 	int result;
 
@@ -184,7 +114,7 @@ int split_take(struct split_queue *queue, const struct guest_memory *memory,
 			queue->size);
 	/* The entry, and what it leads to, were written before the index: 2.7.13.3 */
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	chain->head = fetch16(&queue->available->ring[queue->next_available % queue->size]);
+	chain->head = virtq_fetch16(&queue->available->ring[queue->next_available % queue->size]);
 	result = take_chain(queue, memory, chain, fail);
 	if (result > 0)
 		queue->next_available++;
@@ -216,24 +146,24 @@ bool split_publish(struct split_queue *queue)
 	/* The index is visible before we look whether the driver sleeps: 2.7.7.2 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!queue->event_idx)
-		return !(fetch16(&queue->available->flags) & VIRTQ_AVAIL_NO_INTERRUPT);
-	return virtq_event_passed(fetch16(used_event(queue)), queue->next_used, before);
+		return !(virtq_fetch16(&queue->available->flags) & VIRTQ_AVAIL_NO_INTERRUPT);
+	return virtq_event_passed(virtq_fetch16(used_event(queue)), queue->next_used, before);
 }
 
 bool split_want_notification(struct split_queue *queue)
 {
 	if (queue->event_idx)
-		store16(available_event(queue), queue->next_available);
+		virtq_store16(available_event(queue), queue->next_available);
 	else
-		store16(&queue->used->flags, 0);
+		virtq_store16(&queue->used->flags, 0);
 	/* The wish is visible before we look for the last time: 2.7.10.1 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return fetch16(&queue->available->index) == queue->next_available;
+	return virtq_fetch16(&queue->available->index) == queue->next_available;
 }
 
 void split_refuse_notification(struct split_queue *queue)
 {
 	/* With EVENT_IDX an event index that has been passed is refusal enough. */
 	if (!queue->event_idx)
-		store16(&queue->used->flags, VIRTQ_USED_NO_NOTIFY);
+		virtq_store16(&queue->used->flags, VIRTQ_USED_NO_NOTIFY);
 }

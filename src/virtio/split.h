@@ -12,22 +12,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
-#include "virtio/guest_memory.h"
+#include "virtio/chain.h"
 #include "virtio/ring.h"
-
-/* seg_max of the block device, and room for a header and a status cut into pieces. */
-enum { CHAIN_SEGMENTS_MAX = 192 };
-
-/* The parts of a request, readable ones first. */
-struct virtq_chain {
-	uint16_t head;
-	bool malformed; /* a readable part behind a writable one */
-	uint32_t readable_bytes, writable_bytes;
-	unsigned readable, writable; /* segments; the writable ones begin at iov[readable] */
-	struct iovec iov[CHAIN_SEGMENTS_MAX];
-};
 
 struct split_queue {
 	uint16_t size;

@@ -265,7 +265,8 @@ int guest_connect(struct guest *guest, struct fail *fail)
 {
 	struct frontend_options options = {
 		.path = guest->path,
-		.features = FRONTEND_FEATURES,
+		/* One life in two has packed virtqueues. */
+		.features = FRONTEND_FEATURES | (guest->seed & 1 ? VIRTIO_F_RING_PACKED : 0),
 		.protocol = FRONTEND_PROTOCOL,
 		.queues = guest->queues,
 		.queue_size = GUEST_QUEUE_SIZE,

@@ -59,6 +59,28 @@ void client_need_strict(void)
 		skip();
 }
 
+bool client_packed(void)
+{
+	return client_environment("BRAID_TEST_PACKED") != 0;
+}
+
+void client_need_packed(void)
+{
+	if (!client_packed())
+		skip();
+}
+
+void client_need_split(void)
+{
+	if (client_packed())
+		skip();
+}
+
+uint64_t client_features(void)
+{
+	return FRONTEND_FEATURES | (client_packed() ? VIRTIO_F_RING_PACKED : 0);
+}
+
 int client_setup(void **state)
 {
 	(void)state;
@@ -85,7 +107,7 @@ static int try_open(struct client *client, unsigned *queues, uint64_t without, s
 	result = frontend_connect(frontend, client_socket(), fail);
 	if (!result)
 		result = frontend_negotiate(
-			frontend, FRONTEND_FEATURES & ~without, FRONTEND_PROTOCOL, fail);
+			frontend, client_features() & ~without, FRONTEND_PROTOCOL, fail);
 	if (result) {
 		frontend_close(frontend);
 		return result;
@@ -242,7 +264,7 @@ void client_reopen(struct client *client)
 	session_begun(client->frontend.socket);
 }
 
-struct inflight_area *client_area(struct client *client, unsigned index)
+uint8_t *client_region(struct client *client)
 {
 	const struct vhost_inflight *inflight = &client->frontend.inflight;
 
@@ -255,8 +277,7 @@ struct inflight_area *client_area(struct client *client, unsigned index)
 			MAP_SHARED, client->frontend.inflight_fd, (off_t)inflight->mmap_offset);
 		assert_true(client->region != MAP_FAILED);
 	}
-	/* Where a queue's area lies is the back end's secret; this is braid's way. */
-	return (void *)(client->region + index * inflight_area_bytes(inflight->queue_size));
+	return client->region;
 }
 
 void client_need_feature(struct client *client, uint64_t feature)

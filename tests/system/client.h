@@ -7,6 +7,7 @@
  *	BRAID_TEST_RO_SOCKET   a read-only one; without it those tests are skipped
  *	BRAID_TEST_BLOCKS, BRAID_TEST_BLOCK_BYTES   what the config space must say; optional
  *	BRAID_TEST_ONLY        a pattern such as "h3*": only those tests
+ *	BRAID_TEST_PACKED      "1": packed virtqueues; tests that are about split ones are skipped
  *	BRAID_TEST_STRICT      "1": also what braid promises beyond the specification
  *	BRAID_TEST_REBORN      "1": whenever the back end ends, somebody starts it anew; its disk
  *	                       is slow, and may be empty then. Without it those tests are skipped
@@ -28,14 +29,14 @@
 #include <cmocka.h>
 
 #include "benchmark/frontend.h"
-#include "virtio/inflight.h"
 
 enum {
 	CLIENT_TIMEOUT_MS = 3000,
 	CLIENT_QUIET_MS = 150, /* how long "nothing happens" is watched */
 	CLIENT_ALARM_S = 60,
 	CLIENT_QUEUE_SIZE = 128,
-	CLIENT_ENTRIES = 1024, /* the largest queue that is tracked while in flight */
+	CLIENT_PACKED_BASE = 0x80008000, /* of a packed ring at its beginning */
+	CLIENT_ENTRIES = 1024,		 /* the largest queue that is tracked while in flight */
 	CLIENT_MEMORY_BYTES = 8 << 20,
 	SECTOR = 512,
 	STATUS_NONE = 0xff, /* before the back end has written a status */
@@ -45,7 +46,7 @@ struct client {
 	struct frontend frontend;
 	struct virtio_blk_header *header; /* of client_request() */
 	uint8_t *status;
-	uint8_t *region; /* client_area(), NULL: not mapped */
+	uint8_t *region; /* client_region(), NULL: not mapped */
 };
 
 const char *client_socket(void);
@@ -54,6 +55,14 @@ uint64_t client_environment(const char *name);
 bool client_strict(void);
 /* Skips the calling test unless strict. */
 void client_need_strict(void);
+
+/* Whether sessions have packed virtqueues, if the back end can; skips the calling test where it is
+ * about the other layout. */
+bool client_packed(void);
+void client_need_packed(void);
+void client_need_split(void);
+/* The features that client_open() asks for. */
+uint64_t client_features(void);
 
 /* Ends the session and skips the test unless the feature was negotiated. */
 void client_need_feature(struct client *client, uint64_t feature);
@@ -80,9 +89,9 @@ void client_need_reborn(void);
 void client_end_peer(struct client *client, int signal_number);
 /* A new session over the same memory, with the same rings running and what is in flight in them. */
 void client_reopen(struct client *client);
-/* What the back end keeps of queue `index` in the inflight region, mapped until client_unmap() or
- * the session's end. Skips the test when it keeps nothing. */
-struct inflight_area *client_area(struct client *client, unsigned index);
+/* The inflight region, mapped until client_unmap() or the session's end; see area.h. Skips the test
+ * when there is none. */
+uint8_t *client_region(struct client *client);
 void client_unmap(struct client *client);
 /* A fresh session serves a good read. */
 void client_check_alive(void);

@@ -73,7 +73,7 @@ static void c41_read_only(void **state)
 	struct client client = {0};
 	struct frontend_options options = {
 		.path = path,
-		.features = FRONTEND_FEATURES,
+		.features = client_features(),
 		.protocol = FRONTEND_PROTOCOL,
 		.queues = 1,
 		.queue_size = CLIENT_QUEUE_SIZE,

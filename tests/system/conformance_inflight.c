@@ -7,9 +7,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "area.h"
 #include "base/bits.h"
 #include "base/random.h"
-#include "client.h"
 
 #define IN VIRTIO_BLK_T_IN
 #define OUT VIRTIO_BLK_T_OUT
@@ -106,41 +106,48 @@ static void sender_drain(struct sender *sender)
 	assert_int_equal(sender_reap(sender), 0);
 }
 
-static unsigned marks(const struct inflight_area *area)
-{
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < CLIENT_ENTRIES; i++)
-		count += __atomic_load_n(&area->entry[i].in_flight, __ATOMIC_ACQUIRE);
-	return count;
-}
-
-static void await_marks(const struct inflight_area *area, unsigned count)
-{
-	for (unsigned i = 0; i < CLIENT_TIMEOUT_MS && marks(area) < count; i++)
-		usleep(1000);
-	assert_int_equal(marks(area), count);
-}
-
 static void c88_region(void **state)
 {
 	struct client client;
-	struct inflight_area *area;
+	struct area area;
 	struct vhost_inflight *inflight = &client.frontend.inflight;
 
 	(void)state;
 	client_open_idle(&client, 0);
-	area = client_area(&client, 0);
+	area = area_of(&client, 0);
 	assert_int_equal(inflight->queue_size, CLIENT_ENTRIES);
 	assert_int_equal(inflight->queues,
 		MIN(client.frontend.queues_offered, (unsigned)FRONTEND_QUEUES_MAX));
-	assert_true(inflight->mmap_bytes >= inflight->queues * (16 + 16 * CLIENT_ENTRIES));
-	assert_int_equal(area->features, 0);
-	assert_int_equal(area->version, 1);
-	assert_int_equal(area->entries, CLIENT_ENTRIES);
-	assert_int_equal(area->used_index, 0);
-	assert_int_equal(marks(area), 0);
+	assert_true(inflight->mmap_bytes >=
+		    inflight->queues * virtq_area_bytes(client_packed(), CLIENT_ENTRIES));
+	assert_int_equal(area_marks(area), 0);
+	if (area.split) {
+		assert_int_equal(area.split->features, 0);
+		assert_int_equal(area.split->version, 1);
+		assert_int_equal(area.split->entries, CLIENT_ENTRIES);
+		assert_int_equal(area.split->used_index, 0);
+	} else {
+		assert_int_equal(area.packed->version, 0);
+		assert_int_equal(frontend_start(&client.frontend, 0, NULL), 0);
+		assert_int_equal(area.packed->features, 0);
+		assert_int_equal(area.packed->version, 1);
+		assert_int_equal(area.packed->entries, CLIENT_ENTRIES);
+		assert_int_equal(area_used(area), (uint16_t)CLIENT_PACKED_BASE);
+	}
 	client_close(&client);
+}
+
+/* The next used index after so many chains of three. */
+static uint16_t used_after(const struct client *client, unsigned chains)
+{
+	const struct virtqueue *queue = &client->frontend.queue[0];
+	struct virtq_position at = virtq_position_of((uint16_t)CLIENT_PACKED_BASE);
+
+	if (!queue->packed)
+		return (uint16_t)chains;
+	for (; chains; chains--)
+		virtq_advance(&at, queue->size, PIECES);
+	return virtq_position_code(at);
 }
 
 /* A second region is another one, and the first is not looked at any more. */
@@ -153,7 +160,7 @@ static void c88_get_again(void **state)
 	(void)state;
 	before = client_peer_descriptors();
 	client_open(&client, 1, 0);
-	client_area(&client, 0);
+	area_of(&client, 0);
 	data = client_memory(&client, SECTOR, 0);
 	for (unsigned i = 0; i < 100; i++) {
 		assert_int_equal(client_request(&client, IN, 0, data, SECTOR), 0);
@@ -161,7 +168,7 @@ static void c88_get_again(void **state)
 		close(client.frontend.inflight_fd);
 		client.frontend.inflight_fd = -1;
 		assert_int_equal(frontend_track(&client.frontend, 1, CLIENT_ENTRIES, NULL), 0);
-		assert_int_equal(client_area(&client, 0)->used_index, (uint16_t)(i + 1));
+		assert_int_equal(area_used(area_of(&client, 0)), used_after(&client, i + 1));
 	}
 	client_close(&client);
 	assert_int_equal(client_peer_descriptors(), before);
@@ -171,26 +178,22 @@ static void c88_get_again(void **state)
 static void c85_marks(void **state)
 {
 	struct sender sender;
-	struct inflight_area *area;
+	struct area area;
 
 	(void)state;
 	client_need_reborn(); /* its disk is slow */
 	client_open(&sender.client, 1, 0);
-	area = client_area(&sender.client, 0);
+	area = area_of(&sender.client, 0);
 	sender_prepare(&sender, 24);
 	for (unsigned i = 0; i < sender.depth; i++)
 		sender_put(&sender, i, OUT, i);
 	virtqueue_publish(sender.queue);
-	await_marks(area, sender.depth);
-	for (unsigned i = 0; i < sender.depth; i++) {
-		uint16_t head = sender.sent[i].head;
-
-		assert_int_equal(area->entry[head].in_flight, 1);
-		assert_int_equal(area->entry[head].counter, i);
-	}
+	area_await_marks(area, sender.depth);
+	for (unsigned i = 0; i < sender.depth; i++)
+		assert_int_equal(area_counter(area, sender.sent[i].head), i);
 	sender_drain(&sender);
-	assert_int_equal(marks(area), 0);
-	assert_int_equal(area->used_index, sender.depth);
+	assert_int_equal(area_marks(area), 0);
+	assert_int_equal(area_used(area), used_after(&sender.client, sender.depth));
 	assert_int_equal(frontend_stop(&sender.client.frontend, 0, NULL, NULL), 0);
 	client_close(&sender.client);
 }
@@ -212,19 +215,19 @@ static void check_content(struct sender *sender, unsigned blocks, unsigned seed)
 static void c86_killed(void **state)
 {
 	struct sender sender;
-	struct inflight_area *area;
+	struct area area;
 
 	(void)state;
 	client_need_reborn();
 	client_open(&sender.client, 1, 0);
-	area = client_area(&sender.client, 0);
+	area = area_of(&sender.client, 0);
 	sender_prepare(&sender, 24);
 	for (unsigned i = 0; i < sender.depth; i++) {
 		client_fill_pattern(sender.sent[i].data, BLOCK, i);
 		sender_put(&sender, i, OUT, i);
 	}
 	virtqueue_publish(sender.queue);
-	await_marks(area, sender.depth);
+	area_await_marks(area, sender.depth);
 	client_end_peer(&sender.client, SIGKILL);
 	assert_int_equal(sender_reap(&sender), 0);
 	client_reopen(&sender.client);
@@ -237,12 +240,12 @@ static void c86_killed(void **state)
 static void c86_order(void **state)
 {
 	struct sender sender;
-	struct inflight_area *area;
+	struct area area;
 
 	(void)state;
 	client_need_reborn();
 	client_open(&sender.client, 1, 0);
-	area = client_area(&sender.client, 0);
+	area = area_of(&sender.client, 0);
 	sender_prepare(&sender, 16);
 	/* Descriptors in another order than requests. */
 	for (unsigned i = 0; i < sender.depth; i++)
@@ -257,7 +260,7 @@ static void c86_order(void **state)
 		sender_put(&sender, next, OUT, 0);
 	}
 	virtqueue_publish(sender.queue);
-	await_marks(area, sender.depth);
+	area_await_marks(area, sender.depth);
 	client_end_peer(&sender.client, SIGKILL);
 	client_reopen(&sender.client);
 	sender_drain(&sender);
@@ -265,30 +268,64 @@ static void c86_order(void **state)
 	client_close(&sender.client);
 }
 
+/* Two answers in one batch, shown; the marks are still there. */
+static void answer_split(
+	struct sender *sender, struct inflight_area *area, unsigned first, unsigned second)
+{
+	uint16_t heads[] = {sender->sent[first].head, sender->sent[second].head};
+
+	for (unsigned i = 0; i < 2; i++)
+		sender->queue->used->ring[i].head = le32_of(heads[i]);
+	sender->queue->used->index = le16_of(2);
+	area->entry[heads[0]].next = 0;
+	area->entry[heads[1]].next = heads[0];
+	area->last_batch = heads[1];
+}
+
+static void answer_packed(
+	struct sender *sender, struct packed_area *area, unsigned first, unsigned second)
+{
+	unsigned sent[] = {first, second};
+	uint16_t free_head = 5 * PIECES;
+
+	area->version = 1;
+	area->entries = CLIENT_ENTRIES;
+	area->old_free_head = free_head;
+	area->old_used_index = 0;
+	area->used_index = 2 * PIECES;
+	area->used_wrap = area->old_used_wrap = 1;
+	for (unsigned i = 0; i < 2; i++) {
+		struct virtq_packed_desc *used = &sender->queue->ring[i * PIECES];
+		uint16_t entry = (uint16_t)(sent[i] * PIECES);
+
+		used->id = le16_of(sender->sent[sent[i]].head);
+		used->flags = le16_of(virtq_used_flags(true));
+		area->entry[area->entry[entry].last].next = free_head;
+		area->free_head = free_head = entry;
+	}
+}
+
 /* Answered and shown, but the marks were not taken off: not carried out again. */
 static void c86_last_batch(void **state)
 {
 	struct sender sender;
-	struct inflight_area *area;
-	uint16_t base;
+	struct area area;
+	uint32_t base;
 
 	(void)state;
 	client_open_idle(&sender.client, 0);
-	area = client_area(&sender.client, 0);
+	area = area_of(&sender.client, 0);
 	sender_prepare(&sender, 5);
 	for (unsigned i = 0; i < sender.depth; i++) {
 		sender_put(&sender, i, IN, i);
-		area->entry[sender.sent[i].head] =
-			(struct inflight_entry){.in_flight = 1, .counter = i};
+		area_mark(area, sender.queue, sender.sent[i].head, i * PIECES, i);
 	}
 	virtqueue_expose(sender.queue);
 	/* Of five, 3 and then 1 were answered in one batch. */
-	for (unsigned i = 0; i < 2; i++)
-		sender.queue->used->ring[i].head = le32_of(sender.sent[i ? 1 : 3].head);
-	sender.queue->used->index = le16_of(2);
-	area->entry[sender.sent[3].head].next = 0;
-	area->entry[sender.sent[1].head].next = sender.sent[3].head;
-	area->last_batch = sender.sent[1].head;
+	if (area.split)
+		answer_split(&sender, area.split, 3, 1);
+	else
+		answer_packed(&sender, area.packed, 3, 1);
 	*sender.sent[1].status = *sender.sent[3].status = VIRTIO_BLK_S_OK;
 	assert_int_equal(sender_reap(&sender), 2);
 	*sender.sent[1].status = *sender.sent[3].status = STATUS_NONE;
@@ -297,7 +334,7 @@ static void c86_last_batch(void **state)
 	assert_int_equal(*sender.sent[1].status, STATUS_NONE);
 	assert_int_equal(*sender.sent[3].status, STATUS_NONE);
 	assert_int_equal(frontend_stop(&sender.client.frontend, 0, &base, NULL), 0);
-	assert_int_equal(base, 5);
+	assert_int_equal((uint16_t)base, used_after(&sender.client, 5));
 	client_close(&sender.client);
 }
 
@@ -305,26 +342,33 @@ static void c86_last_batch(void **state)
 static void c86_stop_finishes(void **state)
 {
 	struct sender sender;
-	struct inflight_area *area;
-	uint16_t base;
+	struct area area;
+	unsigned answered;
+	uint32_t base;
 
 	(void)state;
 	client_open_idle(&sender.client, 0);
-	area = client_area(&sender.client, 0);
+	area = area_of(&sender.client, 0);
 	assert_int_equal(frontend_prepare(&sender.client.frontend, 0, CLIENT_ENTRIES, NULL), 0);
 	sender_prepare(&sender, DEPTH_MAX);
 	for (unsigned i = 0; i < sender.depth; i++) {
 		sender_put(&sender, i, IN, i);
-		area->entry[sender.sent[i].head] = (struct inflight_entry){
-			.in_flight = i < sender.depth - 1, .counter = 1000 - i};
+		if (i < sender.depth - 1)
+			area_mark(area, sender.queue, sender.sent[i].head, i * PIECES, 1000 - i);
+	}
+	if (area.packed) {
+		area.packed->version = 1;
+		area.packed->entries = CLIENT_ENTRIES;
+		area.packed->used_wrap = area.packed->old_used_wrap = 1;
 	}
 	virtqueue_expose(sender.queue);
 	assert_int_equal(frontend_start(&sender.client.frontend, 0, NULL), 0);
 	assert_int_equal(frontend_stop(&sender.client.frontend, 0, &base, NULL), 0);
 	/* The last one is new: it may be taken, and need not. */
-	assert_in_range(base, sender.depth - 1, sender.depth);
-	assert_int_equal(sender_reap(&sender), base);
-	assert_int_equal(marks(area), 0);
+	answered = sender_reap(&sender);
+	assert_in_range(answered, sender.depth - 1, sender.depth);
+	assert_int_equal((uint16_t)base, used_after(&sender.client, answered));
+	assert_int_equal(area_marks(area), 0);
 	assert_int_equal(frontend_start(&sender.client.frontend, 0, NULL), 0);
 	sender_drain(&sender);
 	client_close(&sender.client);
@@ -380,12 +424,12 @@ static void c86_killed_often(void **state)
 			break;
 		client_end_peer(&sender.client, SIGKILL);
 		sender_reap(&sender);
-		again += marks(client_area(&sender.client, 0));
+		again += area_marks(area_of(&sender.client, 0));
 		client_reopen(&sender.client);
 		alarm(CLIENT_ALARM_S);
 	}
 	sender_drain(&sender);
-	assert_int_equal(marks(client_area(&sender.client, 0)), 0);
+	assert_int_equal(area_marks(area_of(&sender.client, 0)), 0);
 	printf("%llu requests, %d kills, %u in flight at them\n",
 		(unsigned long long)sender.answered, KILLS, again);
 	client_close(&sender.client);
@@ -395,20 +439,20 @@ static void c86_killed_often(void **state)
 static void c99_ended_in_order(void **state)
 {
 	struct sender sender;
-	struct inflight_area *area;
+	struct area area;
 
 	(void)state;
 	client_need_reborn();
 	client_open(&sender.client, 1, 0);
-	area = client_area(&sender.client, 0);
+	area = area_of(&sender.client, 0);
 	sender_prepare(&sender, 24);
 	for (unsigned i = 0; i < sender.depth; i++)
 		sender_put(&sender, i, OUT, i);
 	virtqueue_publish(sender.queue);
-	await_marks(area, sender.depth);
+	area_await_marks(area, sender.depth);
 	client_end_peer(&sender.client, SIGTERM);
 	assert_int_equal(sender_reap(&sender), sender.depth);
-	assert_int_equal(marks(area), 0);
+	assert_int_equal(area_marks(area), 0);
 	for (unsigned i = 0; i < sender.depth; i++)
 		sender_put(&sender, i, IN, i);
 	virtqueue_publish(sender.queue); /* to nobody */

@@ -105,14 +105,32 @@ static void c68_disabled_ring_is_quiet(void **state)
 	client_close(&client);
 }
 
+/* The base of a queue that has only seen chains of three says that all that was taken was answered.
+ * How much that is. */
+static unsigned check_stopped_at(const struct virtqueue *queue, uint32_t base)
+{
+	unsigned answered = virtqueue_used_ready(queue);
+
+	if (!queue->packed) {
+		assert_int_equal((uint16_t)(queue->used_next + answered), base);
+		return answered;
+	}
+	assert_int_equal(base >> 16, base & 0xffff);
+	assert_int_equal(
+		virtq_distance(queue->size, queue->used_at, virtq_position_of((uint16_t)base)),
+		3 * answered);
+	return answered;
+}
+
 /* GET_VRING_BASE with much in flight: all that was taken is answered before it is. */
 static void c69_stop_drains(void **state)
 {
 	enum { REQUESTS = 32 };
 	struct client client;
 	struct virtqueue *queue;
+	unsigned answered;
 	uint8_t *data;
-	uint16_t base;
+	uint32_t base;
 
 	(void)state;
 	client_open(&client, 1, 0);
@@ -128,11 +146,11 @@ static void c69_stop_drains(void **state)
 		virtqueue_publish(queue);
 		usleep(round * 20);
 		assert_int_equal(frontend_stop(&client.frontend, 0, &base, NULL), 0);
-		assert_int_equal(le16_get(queue->used->index), base);
-		assert_in_range((uint16_t)(queue->avail_next - base), 0, REQUESTS);
+		answered = check_stopped_at(queue, base);
+		assert_in_range(answered, 0, REQUESTS);
 		/* 70: and nothing more comes. */
 		usleep(2000);
-		assert_int_equal(le16_get(queue->used->index), base);
+		assert_int_equal(virtqueue_used_ready(queue), answered);
 		virtqueue_reset(queue);
 		assert_int_equal(frontend_start(&client.frontend, 0, NULL), 0);
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a hostile guest does to a virtqueue: lines 1 to 24 of the hostile list, by number. After
- * each of them the back end still serves a fresh session.
+ * each of them the back end still serves a fresh session. What can be done to packed ones only is
+ * in hostile_packed.c.
  *
  * Two kinds of answers are right. A ring that cannot be followed is broken: its err eventfd is
  * signalled and it stops, alone. A chain that can be followed, but makes no sense as a request, is
@@ -127,6 +128,7 @@ static void h02_next_out_of_range(void **state)
 	static const uint16_t next[] = {CLIENT_QUEUE_SIZE, CLIENT_QUEUE_SIZE + 1, 0x7fff, 0xffff};
 
 	(void)state;
+	client_need_split();
 	for (unsigned i = 0; i < ARRAY_SIZE(next); i++) {
 		struct victim victim;
 
@@ -143,6 +145,7 @@ static void h03_head_out_of_range(void **state)
 	static const uint16_t heads[] = {CLIENT_QUEUE_SIZE, 0xffff};
 
 	(void)state;
+	client_need_split();
 	for (unsigned i = 0; i < ARRAY_SIZE(heads); i++) {
 		struct victim victim;
 
@@ -161,6 +164,7 @@ static void h04_05_index_jumps(void **state)
 	static const uint16_t jumps[] = {CLIENT_QUEUE_SIZE + 1, 0x8000, 0xffff};
 
 	(void)state;
+	client_need_split();
 	for (unsigned i = 0; i < ARRAY_SIZE(jumps); i++) {
 		struct victim victim;
 
@@ -177,7 +181,7 @@ static struct virtq_desc *make_indirect(struct victim *victim, uint32_t bytes)
 	struct virtq_desc *table = client_memory(&victim->client, 4 * sizeof(*table), 0);
 	struct virtqueue_piece piece = client_readable(&victim->client, table, bytes);
 
-	virtqueue_fill_table(table, victim->pieces, 3);
+	virtqueue_fill_table(victim->queue, table, victim->pieces, 3);
 	piece.indirect = true;
 	victim->head = virtqueue_add(victim->queue, &piece, 1);
 	return table;
@@ -189,6 +193,7 @@ static void h06_nested_indirect(void **state)
 	struct virtq_desc *table;
 
 	(void)state;
+	client_need_split();
 	victim_open(&victim, IN, 0);
 	table = make_indirect(&victim, 3 * sizeof(*table));
 	table[1].flags = le16_of(VIRTQ_DESC_INDIRECT | VIRTQ_DESC_NEXT);
@@ -262,6 +267,7 @@ static void h07_indirect_next(void **state)
 	static const uint16_t next[] = {0, 3, 0xffff};
 
 	(void)state;
+	client_need_split();
 	for (unsigned i = 0; i < ARRAY_SIZE(next); i++) {
 		struct victim victim;
 		struct virtq_desc *table;
@@ -329,7 +335,7 @@ static void h11_sum_of_lengths(void **state)
 			.address = victim.client.frontend.memory.guest_address,
 			.bytes = CLIENT_MEMORY_BYTES};
 	inside[PIECES - 1] = victim.pieces[2];
-	virtqueue_fill_table(table, inside, PIECES);
+	virtqueue_fill_table(victim.queue, table, inside, PIECES);
 	outside = client_readable(&victim.client, table, PIECES * sizeof(*table));
 	outside.indirect = true;
 	victim.head = virtqueue_add(victim.queue, &outside, 1);
@@ -490,6 +496,7 @@ static void *race(void *argument)
 static void h18_double_fetch(void **state)
 {
 	(void)state;
+	client_need_split();
 	for (unsigned round = 0; round < 30; round++) {
 		struct victim victim;
 		struct racer racer = {.victim = &victim};
@@ -520,7 +527,8 @@ static void h20_overlap(void **state)
 
 	(void)state;
 	victim_open(&victim, IN, 0);
-	victim.pieces[1].address = frontend_guest(&victim.client.frontend, victim.queue->desc);
+	victim.pieces[1].address = frontend_guest(&victim.client.frontend,
+		client_packed() ? (void *)victim.queue->ring : victim.queue->desc);
 	victim.pieces[1].bytes = SECTOR * 4;
 	victim_add(&victim);
 	victim_send(&victim);
@@ -605,6 +613,7 @@ static void h24_event_games(void **state)
 	struct victim victim;
 
 	(void)state;
+	client_need_split();
 	victim_open(&victim, IN, 0);
 	for (unsigned i = 0; i < 2000; i++) {
 		*virtqueue_used_event(victim.queue) = le16_of((uint16_t)(i * 40503));

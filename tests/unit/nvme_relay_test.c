@@ -292,17 +292,16 @@ static void test_threads(void **state)
 	memory_stop();
 }
 
-#define RIG_TEST(name) cmocka_unit_test_setup_teardown(name, rig_start_relayed, rig_stop)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		RIG_TEST(test_all),
-		RIG_TEST(test_pulled_out),
-		RIG_TEST(test_shrinks),
-		RIG_TEST(test_open_and_close),
-		RIG_TEST(test_few_doorbells),
-		RIG_TEST(test_spread),
+		RELAYED_RIG_TEST(test_all),
+		RELAYED_RIG_TEST(test_pulled_out),
+		RELAYED_RIG_TEST(test_shrinks),
+		RELAYED_RIG_TEST(test_open_and_close),
+		RELAYED_RIG_TEST(test_few_doorbells),
+		RELAYED_RIG_TEST(test_spread),
 		cmocka_unit_test(test_threads),
 	};
 

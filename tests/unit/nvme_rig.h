@@ -30,6 +30,10 @@ int rig_start(void **state);
 int rig_start_relayed(void **state);
 int rig_stop(void **state);
 
+/* Rows of a table of tests. */
+#define RIG_TEST(name) cmocka_unit_test_setup_teardown(name, rig_start, rig_stop)
+#define RELAYED_RIG_TEST(name) cmocka_unit_test_setup_teardown(name, rig_start_relayed, rig_stop)
+
 /* Brings the controller up and opens a queue of its first device. */
 void rig_attach(uint32_t block_bytes);
 void rig_detach(void);

@@ -554,7 +554,6 @@ static void test_threads(void **state)
 	nvme_destroy(nvme);
 }
 
-#define RIG_TEST(name) cmocka_unit_test_setup_teardown(name, rig_start, rig_stop)
 #define RELAYED_TEST(name)                                                  \
 	{                                                                   \
 #name " (relayed)", name, rig_start_relayed, rig_stop, NULL \

@@ -2,12 +2,7 @@
 /*
  * The split virtqueue against a driver in plain memory: every framing of chains, indexes that wrap,
  * every hostile form of a ring, and all rings of four descriptors.
- *
- *	guest addresses   0x10000         0x20000   0x24000      0x40000   0x44000
- *	                  | region A      | region B | nothing   | region C |
- *
- * A and B adjoin in the guest and not here. Each region is an allocation of its own, so that a
- * sanitizer sees any step outside. Chains are only translated: nothing behind them is touched.
+ * Chains are only translated: nothing behind them is touched.
  */
 #include "unit.h"
 
@@ -17,15 +12,10 @@
 #include <sys/mman.h>
 
 #include "base/random.h"
+#include "chain_rig.h"
 #include "virtio/split.h"
 
 enum {
-	A = 0x10000,
-	B = 0x20000,
-	C = 0x40000,
-	A_BYTES = 0x10000,
-	B_BYTES = 0x4000,
-	C_BYTES = 0x4000,
 	SIZE_MAX_HERE = 512,
 	NEXT = VIRTQ_DESC_NEXT,
 	WRITE = VIRTQ_DESC_WRITE,
@@ -43,20 +33,12 @@ struct driver {
 	struct virtq_chain chain;
 };
 
-static void add_region(struct driver *driver, uint64_t address, uint64_t bytes)
-{
-	driver->memory.regions[driver->memory.count++] = (struct guest_region){
-		.guest_address = address, .bytes = bytes, .memory = calloc(1, bytes)};
-}
-
 static struct driver *make_driver(uint16_t size, bool event_idx, bool indirect)
 {
 	struct driver *driver = calloc(1, sizeof(*driver));
 
 	assert_non_null(driver);
-	add_region(driver, A, A_BYTES);
-	add_region(driver, B, B_BYTES);
-	add_region(driver, C, C_BYTES);
+	rig_make(&driver->memory);
 	driver->descriptors = calloc(1, virtq_desc_bytes(size));
 	driver->available = calloc(1, virtq_avail_bytes(size));
 	driver->used = calloc(1, virtq_used_bytes(size));
@@ -73,8 +55,7 @@ static struct driver *make_driver(uint16_t size, bool event_idx, bool indirect)
 
 static void free_driver(struct driver *driver)
 {
-	for (unsigned i = 0; i < driver->memory.count; i++)
-		free(driver->memory.regions[i].memory);
+	rig_free(&driver->memory);
 	free(driver->descriptors);
 	free(driver->available);
 	free(driver->used);
@@ -88,15 +69,6 @@ static void start_at(struct driver *driver, uint16_t index)
 	driver->queue.next_available = driver->queue.next_used = driver->queue.published_used =
 		index;
 	driver->available->index = driver->used->index = le16_of(index);
-}
-
-/* What the guest sees at an address that is in a region. */
-static char *here(const struct driver *driver, uint64_t address)
-{
-	unsigned region = address >= C ? 2 : address >= B ? 1 : 0;
-	const uint64_t first[] = {A, B, C};
-
-	return driver->memory.regions[region].memory + (address - first[region]);
 }
 
 static struct virtq_desc descriptor(uint64_t address, uint32_t bytes, unsigned flags, unsigned next)
@@ -129,65 +101,10 @@ static int take(struct driver *driver)
 
 /* --- chains as drivers make them ------------------------------------------------------------- */
 
-struct buffer {
-	uint64_t address;
-	uint32_t bytes;
-	bool writable;
-};
-
-static struct buffer random_buffer(struct random *random, bool writable)
-{
-	uint32_t bytes = (uint32_t)random_below(random, random_chance(random, 300) ? 9000 : 600);
-	uint64_t address;
-
-	if (random_chance(random, 150)) /* across the seam of A and B */
-		address = B - random_below(random, (uint64_t)bytes + 1);
-	else if (random_chance(random, 500))
-		address = A + random_below(random, A_BYTES - 0x4000 - bytes);
-	else
-		address = C + random_below(random, C_BYTES - bytes + 1);
-	return (struct buffer){address, bytes, writable};
-}
-
-/* The segments of the chain are the buffers, byte by byte, the readable ones first. */
-static void check_segments(
-	const struct driver *driver, const struct buffer *buffers, unsigned count)
-{
-	const struct virtq_chain *chain = &driver->chain;
-	uint32_t totals[2] = {0, 0};
-	unsigned segment = 0;
-	size_t skip = 0;
-
-	for (int writable = 0; writable < 2; writable++) {
-		expect(!writable || segment == chain->readable,
-			"the writable part begins elsewhere");
-		for (unsigned i = 0; i < count; i++) {
-			if (buffers[i].writable != writable)
-				continue;
-			totals[writable] += buffers[i].bytes;
-			for (uint32_t b = 0; b < buffers[i].bytes; b++) {
-				expect(segment < chain->readable + chain->writable,
-					"there are too few segments");
-				expect((char *)chain->iov[segment].iov_base + skip ==
-						here(driver, buffers[i].address + b),
-					"byte %u of buffer %u is elsewhere", b, i);
-				if (++skip == chain->iov[segment].iov_len) {
-					segment++;
-					skip = 0;
-				}
-			}
-		}
-	}
-	expect(segment == chain->readable + chain->writable && !skip,
-		"there are too many segments");
-	expect(chain->readable_bytes == totals[0] && chain->writable_bytes == totals[1],
-		"the sums are wrong");
-}
-
 /* Lays buffers out as a chain: the first `direct` in the ring's table, the rest in an indirect one,
  * entries in shuffled places. Returns the head. */
-static uint16_t lay_out(struct driver *driver, struct random *random, const struct buffer *buffers,
-	unsigned count, unsigned direct)
+static uint16_t lay_out(struct driver *driver, struct random *random,
+	const struct chain_buffer *buffers, unsigned count, unsigned direct)
 {
 	struct virtq_desc *table = driver->descriptors;
 	unsigned in_ring = direct + (direct < count), size = driver->queue.size, places[64];
@@ -212,13 +129,14 @@ static uint16_t lay_out(struct driver *driver, struct random *random, const stru
 			last ? 0xffff : places[i + 1]);
 	}
 	if (rest) {
-		struct virtq_desc *indirect = (struct virtq_desc *)here(driver, table_address);
+		struct virtq_desc *indirect =
+			(struct virtq_desc *)rig_here(&driver->memory, table_address);
 
 		/* WRITE on it means nothing: 2.7.5.3.2 */
 		table[places[direct]] = descriptor(table_address, 16 * rest,
 			INDIRECT | (random_chance(random, 500) ? WRITE : 0), 0xffff);
 		for (unsigned i = 0; i < rest; i++) {
-			const struct buffer *buffer = &buffers[direct + i];
+			const struct chain_buffer *buffer = &buffers[direct + i];
 			/* Forwards and backwards, the first entry in the first place. */
 			unsigned place = i && count % 2 ? rest - i : i;
 			unsigned next = count % 2 ? rest - i - 1 : i + 1;
@@ -232,7 +150,7 @@ static uint16_t lay_out(struct driver *driver, struct random *random, const stru
 
 static void one_random_chain(struct driver *driver, struct random *random)
 {
-	struct buffer buffers[12];
+	struct chain_buffer buffers[12];
 	unsigned readable = (unsigned)random_below(random, 6);
 	unsigned count = readable + (unsigned)random_below(random, 6);
 	unsigned direct;
@@ -240,7 +158,7 @@ static void one_random_chain(struct driver *driver, struct random *random)
 
 	count += !count;
 	for (unsigned i = 0; i < count; i++)
-		buffers[i] = random_buffer(random, i >= readable);
+		buffers[i] = rig_random_buffer(random, i >= readable);
 	direct = driver->queue.indirect ? (unsigned)random_below(random, count + 1) : count;
 	if (direct + 1 > driver->queue.size)
 		direct = driver->queue.indirect ? driver->queue.size - 1u : count;
@@ -249,7 +167,7 @@ static void one_random_chain(struct driver *driver, struct random *random)
 	assert_int_equal(take(driver), 1);
 	assert_int_equal(driver->chain.head, head);
 	assert_false(driver->chain.malformed);
-	check_segments(driver, buffers, count);
+	rig_check_segments(&driver->memory, &driver->chain, buffers, count);
 	assert_int_equal(take(driver), 0);
 }
 
@@ -272,7 +190,7 @@ static void test_framings(void **state)
 static void test_malformed_order(void **state)
 {
 	struct driver *driver = make_driver(8, false, false);
-	struct buffer buffers[] = {
+	struct chain_buffer buffers[] = {
 		{A, 16, false}, {A + 64, 8, true}, {A + 128, 4, false}, {C, 1, true}};
 	struct random random = {.state = 2};
 
@@ -280,7 +198,7 @@ static void test_malformed_order(void **state)
 	offer(driver, lay_out(driver, &random, buffers, 4, 4));
 	assert_int_equal(take(driver), 1);
 	assert_true(driver->chain.malformed);
-	check_segments(driver, buffers, 4);
+	rig_check_segments(&driver->memory, &driver->chain, buffers, 4);
 	free_driver(driver);
 }
 
@@ -288,7 +206,7 @@ static void test_malformed_order(void **state)
 static int take_long_chain(uint16_t size, unsigned segments, unsigned indirect)
 {
 	struct driver *driver = make_driver(size, false, true);
-	struct virtq_desc *table = (struct virtq_desc *)here(driver, C);
+	struct virtq_desc *table = (struct virtq_desc *)rig_here(&driver->memory, C);
 	unsigned direct = segments - indirect;
 	int result;
 
@@ -516,7 +434,7 @@ static const struct hostile {
 static void check_hostile(const struct hostile *row, bool indirect)
 {
 	struct driver *driver = make_driver(4, true, indirect);
-	struct virtq_desc *table = (struct virtq_desc *)here(driver, A);
+	struct virtq_desc *table = (struct virtq_desc *)rig_here(&driver->memory, A);
 	/* In every row the walk comes by the indirect descriptor, if there is one. */
 	bool met = (row->ring[0].flags | row->ring[1].flags) & INDIRECT;
 	int right = met && !indirect ? -EINVAL : row->result, result;
@@ -605,7 +523,7 @@ static const struct {
 
 static void fill_tables(struct driver *driver)
 {
-	struct virtq_desc *table = (struct virtq_desc *)here(driver, A);
+	struct virtq_desc *table = (struct virtq_desc *)rig_here(&driver->memory, A);
 
 	table[0] = descriptor(C, 5, WRITE | NEXT, 1);
 	table[1] = descriptor(C + 64, 3, 0, 0);
@@ -722,8 +640,9 @@ static void *scribble(void *argument)
 			16 * (uint32_t)random_below(&random, 6), (unsigned)random_below(&random, 8),
 			(unsigned)random_below(&random, 6));
 		unsigned at = (unsigned)random_below(&random, 8);
-		struct virtq_desc *table = at < 4 ? &driver->descriptors[at]
-						  : (struct virtq_desc *)here(driver, A) + at - 4;
+		struct virtq_desc *table =
+			at < 4 ? &driver->descriptors[at]
+			       : (struct virtq_desc *)rig_here(&driver->memory, A) + at - 4;
 		uint64_t words[2];
 
 		memcpy(words, &bad, sizeof(words));
@@ -733,19 +652,6 @@ static void *scribble(void *argument)
 			(uint16_t)random_below(&random, 5), __ATOMIC_RELAXED);
 	}
 	return NULL;
-}
-
-static bool is_in_region(const struct driver *driver, const struct iovec *iov)
-{
-	for (unsigned i = 0; i < driver->memory.count; i++) {
-		const struct guest_region *region = &driver->memory.regions[i];
-		char *base = iov->iov_base;
-
-		if (base >= region->memory && iov->iov_len &&
-			base + iov->iov_len <= region->memory + region->bytes)
-			return true;
-	}
-	return false;
 }
 
 static void test_scribbling_driver(void **state)
@@ -758,8 +664,6 @@ static void test_scribbling_driver(void **state)
 	driver->available->index = le16_of(1);
 	assert_int_equal(pthread_create(&thread, NULL, scribble, driver), 0);
 	for (unsigned i = 0; i < 1000000; i++) {
-		const struct virtq_chain *chain = &driver->chain;
-		uint32_t sums[2] = {0, 0};
 		struct fail fail;
 
 		driver->queue.next_available = 0;
@@ -768,11 +672,7 @@ static void test_scribbling_driver(void **state)
 			continue;
 		}
 		taken++;
-		for (unsigned j = 0; j < chain->readable + chain->writable; j++) {
-			assert_true(is_in_region(driver, &chain->iov[j]));
-			sums[j >= chain->readable] += (uint32_t)chain->iov[j].iov_len;
-		}
-		assert_true(sums[0] == chain->readable_bytes && sums[1] == chain->writable_bytes);
+		rig_check_sound(&driver->memory, &driver->chain);
 	}
 	atomic_store(&enough, true);
 	pthread_join(thread, NULL);
