@@ -90,9 +90,13 @@ static int run_mode(struct options *options)
 	static const char *const titles[] = {"lives", "states", "exhaustive", "memory"};
 	struct run_counts sum;
 	double start = seconds_now();
+	char mode[40];
 	unsigned wrong;
 
-	describe(options, names[options->mode]);
+	snprintf(mode, sizeof(mode), "%s", names[options->mode]);
+	if (options->mode == MODE_EXHAUSTIVE)
+		snprintf(mode, sizeof(mode), "--exhaustive --samples %u", options->samples);
+	describe(options, mode);
 	options->jobs.run = options->mode == MODE_EXHAUSTIVE ? run_case
 			    : options->mode == MODE_MEMORY   ? run_memory
 							     : run_life;
@@ -104,7 +108,7 @@ static int run_mode(struct options *options)
 		options->jobs.count = exhaustive_cases();
 	wrong = jobs_run(&options->jobs, &sum);
 	if (options->mode == MODE_EXHAUSTIVE)
-		printf("%" PRIu64 " cases, at most %u states at each crash\n", sum.lives,
+		printf("%" PRIu64 " cases, at most %u samples at each crash\n", sum.lives,
 			options->samples);
 	return say_figures(titles[options->mode], &sum, wrong, seconds_now() - start);
 }
