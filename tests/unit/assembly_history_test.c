@@ -50,7 +50,8 @@ struct history {
 	unsigned used;
 };
 
-static void say(struct history *history, const char *format, ...)
+static void __attribute__((format(printf, 2, 3)))
+say(struct history *history, const char *format, ...)
 {
 	va_list arguments;
 
