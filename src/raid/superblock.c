@@ -256,10 +256,8 @@ static bool is_zero(const void *bytes, size_t count)
 {
 	const uint8_t *at = bytes;
 
-	while (count--)
-		if (*at++)
-			return false;
-	return true;
+	/* Each byte is the one before it. */
+	return !count || (!at[0] && !memcmp(at, at + 1, count - 1));
 }
 
 static bool reserved_is_zero(const struct disk_superblock *disk)

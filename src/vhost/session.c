@@ -23,150 +23,7 @@
 		VHOST_PROTOCOL_BACKEND_REQ | VHOST_PROTOCOL_INFLIGHT_SHMFD |    \
 		VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS)
 
-#define CURE_SHARED_MEMORY                                                       \
-	"start QEMU with -object memory-backend-memfd,id=mem,size=...,share=on " \
-	"-numa node,memdev=mem, and see braid vhost args"
-
 /* --- rings ----------------------------------------------------------------------------------- */
-
-static bool ring_complete(const struct session_ring *ring)
-{
-	return ring->started && ring->enabled && ring->addressed && ring->queue.size;
-}
-
-static bool is_packed(const struct session *session)
-{
-	return session->device.features & VIRTIO_F_RING_PACKED;
-}
-
-/* One of the three parts of a ring; NULL: it is not in the guest's memory. */
-static void *ring_part(
-	const struct session *session, uint64_t address, size_t bytes, unsigned alignment)
-{
-	void *part = guest_memory_find_user(session->device.memory, address, bytes);
-
-	return (uintptr_t)part % alignment ? NULL : part;
-}
-
-/* Finds the ring in the guest's memory. */
-static int ring_map(struct session *session, struct session_ring *ring, struct fail *fail)
-{
-	const struct vhost_vring_address *address = &ring->address;
-	const struct guest_memory *memory = session->device.memory;
-	const struct virtq_shape shape = virtq_shape(is_packed(session), ring->queue.size);
-	struct virtq_setup setup = {
-		.packed = is_packed(session),
-		.event_idx = session->device.features & VIRTIO_F_EVENT_IDX,
-		.indirect = session->device.features & VIRTIO_F_INDIRECT_DESC,
-		.size = ring->queue.size,
-		.base = ring->base,
-	};
-
-	if (!memory || !memory->count)
-		return fail_set(fail, EINVAL, "the guest's memory is not shared with braid: %s",
-			CURE_SHARED_MEMORY);
-	if (address->descriptors % shape.descriptors_alignment ||
-		address->available % shape.driver_alignment ||
-		address->used % shape.device_alignment)
-		return fail_set(fail, EINVAL, "a virtqueue is not aligned (VIRTIO 1.2, 2.7, 2.8)");
-	setup.descriptors = ring_part(session, address->descriptors, shape.descriptors_bytes,
-		shape.descriptors_alignment);
-	setup.driver =
-		ring_part(session, address->available, shape.driver_bytes, shape.driver_alignment);
-	setup.device =
-		ring_part(session, address->used, shape.device_bytes, shape.device_alignment);
-	if (!setup.descriptors || !setup.driver || !setup.device)
-		return fail_set(fail, EFAULT, "a virtqueue is not in the guest's shared memory: %s",
-			CURE_SHARED_MEMORY);
-	return virtq_init(&ring->queue.ring, &setup, fail);
-}
-
-static void ring_stop(struct session_ring *ring)
-{
-	if (!ring->queue.running)
-		return;
-	queue_stop(&ring->queue);
-	ring->base = virtq_base(&ring->queue.ring);
-	ring->base_known = true;
-}
-
-static void warn_untracked(struct session *session)
-{
-	if (!session->untracked)
-		log_warning(
-			"event=VhostNoInflight controller=%s effect=\"the guest does not survive a "
-			"restart of braidd: its front end does not keep what is in flight\"",
-			session->config->name);
-	session->untracked = true;
-}
-
-/* Takes up what the front end has kept of this ring's requests. */
-static int ring_recover(struct session *session, struct session_ring *ring, struct fail *fail)
-{
-	const struct inflight_region *region = session->device.region;
-	struct virtq *queue = &ring->queue.ring;
-	unsigned index = (unsigned)(ring - session->rings);
-	uint16_t entries = 0;
-	void *area;
-	int error;
-
-	if (!region) {
-		warn_untracked(session);
-		return 0;
-	}
-	area = inflight_region_area(region, index, is_packed(session), &entries);
-	if (!area)
-		return fail_set(fail, EINVAL,
-			"the inflight region has no room for queue %u of this layout", index);
-	error = virtq_recover(queue, area, entries, ring->base_known, fail);
-	if (error)
-		return error;
-	if (inflight_region_cut(region)) {
-		virtq_release(queue);
-		return fail_set(fail, EFAULT, "the front end cut the inflight region short");
-	}
-	if (virtq_waiting(queue))
-		log_info("event=VhostResubmit controller=%s queue=%u requests=%u",
-			session->config->name, index, virtq_waiting(queue));
-	return 0;
-}
-
-/* Starts a ring that has all it needs and does not run. */
-static int ring_apply(struct session *session, struct session_ring *ring, struct fail *fail)
-{
-	int error;
-
-	if (ring->queue.running || !ring_complete(ring))
-		return 0;
-	error = ring_map(session, ring, fail);
-	if (!error)
-		error = ring_recover(session, ring, fail);
-	if (!error)
-		error = queue_start(&ring->queue, fail);
-	if (error) {
-		virtq_release(&ring->queue.ring);
-		return error;
-	}
-	/* The back end of that session may have been killed before it notified the driver. */
-	if (session->device.region && !session->made_region)
-		signal_fd(ring->queue.call_fd);
-	return 0;
-}
-
-static void stop_all(struct session *session)
-{
-	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++)
-		ring_stop(&session->rings[i]);
-}
-
-static int apply_all(struct session *session, struct fail *fail)
-{
-	int error = 0;
-
-	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX && !error; i++)
-		error = ring_apply(session, &session->rings[i], fail);
-	return error;
-}
 
 /* The ring that a message names, or NULL with a sentence. */
 static struct session_ring *ring_of(struct session *session, uint64_t index, struct fail *fail)
@@ -200,12 +57,12 @@ static int set_features(struct session *session, struct message_in *message, str
 	if (features & ~config_features(session->config->read_only))
 		return fail_set(fail, EINVAL, "features 0x%llx were not all offered",
 			(unsigned long long)features);
-	stop_all(session);
+	ring_stop_all(session);
 	session->device.features = features;
 	if (!(features & VHOST_F_PROTOCOL_FEATURES)) /* 66 */
 		for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++)
 			session->rings[i].enabled = true;
-	return apply_all(session, fail);
+	return ring_apply_all(session, fail);
 }
 
 static int get_protocol_features(
@@ -247,7 +104,7 @@ static int nothing(struct session *session, struct message_in *message, struct f
 static int reset_owner(struct session *session, struct message_in *message, struct fail *fail)
 {
 	(void)message, (void)fail;
-	stop_all(session);
+	ring_stop_all(session);
 	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++)
 		session->rings[i].enabled = session->rings[i].started = false;
 	return 0;
@@ -291,11 +148,11 @@ static int set_mem_table(struct session *session, struct message_in *message, st
 		shared_memory_destroy(memory);
 		return error;
 	}
-	stop_all(session);
+	ring_stop_all(session);
 	session->device.memory = memory;
 	if (old)
 		shared_memory_destroy(old);
-	return apply_all(session, fail);
+	return ring_apply_all(session, fail);
 }
 
 static int add_mem_reg(struct session *session, struct message_in *message, struct fail *fail)
@@ -308,10 +165,10 @@ static int add_mem_reg(struct session *session, struct message_in *message, stru
 		session->device.memory = guest_memory_create();
 	if (!session->device.memory)
 		return fail_set(fail, ENOMEM, "no memory for a table of guest memory");
-	stop_all(session);
+	ring_stop_all(session);
 	error = add_region(
 		session->device.memory, &message->payload.single.region, &message->fds[0], fail);
-	applied = apply_all(session, error ? NULL : fail);
+	applied = ring_apply_all(session, error ? NULL : fail);
 	return error ? error : applied;
 }
 
@@ -326,9 +183,9 @@ static int rem_mem_reg(struct session *session, struct message_in *message, stru
 
 	if (!session->device.memory)
 		return fail_set(fail, ENOENT, "REM_MEM_REG without memory");
-	stop_all(session);
+	ring_stop_all(session);
 	if (shared_memory_remove(session->device.memory, &region)) {
-		apply_all(session, NULL);
+		ring_apply_all(session, NULL);
 		return fail_set(fail, ENOENT, "REM_MEM_REG of a region that is not there");
 	}
 	/* 44: a ring that lay in the region stays stopped. */
@@ -347,7 +204,7 @@ static int set_vring_num(struct session *session, struct message_in *message, st
 
 	if (!ring)
 		return -EINVAL;
-	if (!virtq_size_fits(is_packed(session), size))
+	if (!virtq_size_fits(session_is_packed(session), size))
 		return fail_set(fail, EINVAL, "a virtqueue of %u entries", size);
 	ring_stop(ring);
 	ring->queue.size = (uint16_t)size;
@@ -382,7 +239,7 @@ static int set_vring_base(struct session *session, struct message_in *message, s
 	if (!ring)
 		return -EINVAL;
 	if (ring->queue.running ||
-		(!is_packed(session) && message->payload.state.number > UINT16_MAX))
+		(!session_is_packed(session) && message->payload.state.number > UINT16_MAX))
 		return fail_set(fail, EINVAL, "SET_VRING_BASE %u of a ring that %s",
 			message->payload.state.number, ring->queue.running ? "runs" : "is split");
 	ring->base = message->payload.state.number;
@@ -507,7 +364,7 @@ static int get_inflight_fd(struct session *session, struct message_in *message, 
 	if (error)
 		return error;
 	message->reply_fd =
-		inflight_region_make(&message->payload.inflight, is_packed(session), fail);
+		inflight_region_make(&message->payload.inflight, session_is_packed(session), fail);
 	if (message->reply_fd < 0)
 		return message->reply_fd;
 	message->reply_bytes = message->header.payload_bytes;
@@ -527,13 +384,13 @@ static int set_inflight_fd(struct session *session, struct message_in *message, 
 			fail, EINVAL, "an inflight region with %u descriptors", message->fd_count);
 	message->fds[0] = -1;
 	error = inflight_region_map(
-		&region, &message->payload.inflight, is_packed(session), fd, fail);
+		&region, &message->payload.inflight, session_is_packed(session), fd, fail);
 	if (error)
 		return error;
-	stop_all(session);
+	ring_stop_all(session);
 	session->device.region = region;
 	inflight_region_unmap(old);
-	return apply_all(session, fail);
+	return ring_apply_all(session, fail);
 }
 
 /* --- handlers: configuration space ------------------------------------------------------------ */
@@ -764,7 +621,7 @@ void session_destroy(struct session *session)
 {
 	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++)
 		queue_leave_held(&session->rings[i].queue);
-	stop_all(session);
+	ring_stop_all(session);
 	for (unsigned i = 0; i < CONTROLLER_QUEUES_MAX; i++) {
 		fd_close(&session->rings[i].queue.kick_fd);
 		fd_close(&session->rings[i].queue.call_fd);

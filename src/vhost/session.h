@@ -51,4 +51,25 @@ int session_message(struct session *session, struct fail *fail);
 
 void session_status(struct session *session, struct controller_status *status);
 
+/* --- rings: vhost/session_ring.c, controller's thread ---------------------------------------- */
+
+/* What to tell those whose guest's memory is not there. */
+#define CURE_SHARED_MEMORY                                                       \
+	"start QEMU with -object memory-backend-memfd,id=mem,size=...,share=on " \
+	"-numa node,memdev=mem, and see braid vhost args"
+
+static inline bool session_is_packed(const struct session *session)
+{
+	return session->device.features & VIRTIO_F_RING_PACKED;
+}
+
+/* Finds the ring in the guest's memory. */
+int ring_map(struct session *session, struct session_ring *ring, struct fail *fail);
+/* Starts a ring that has all it needs and does not run, with what the front end has kept of it. */
+int ring_apply(struct session *session, struct session_ring *ring, struct fail *fail);
+int ring_apply_all(struct session *session, struct fail *fail);
+/* Stops a ring that runs; its base is then where it goes on. */
+void ring_stop(struct session_ring *ring);
+void ring_stop_all(struct session *session);
+
 #endif

@@ -124,9 +124,13 @@ static int run_mode(struct options *options)
 	};
 	struct run_counts sum;
 	double start = seconds_now();
+	char mode[40];
 	unsigned wrong;
 
-	describe(options, modes[options->mode].name);
+	snprintf(mode, sizeof(mode), "%s", modes[options->mode].name);
+	if (options->mode == MODE_EXHAUSTIVE)
+		snprintf(mode, sizeof(mode), "--exhaustive --samples %u", options->samples);
+	describe(options, mode);
 	options->jobs.run = modes[options->mode].run;
 	options->jobs.argument = options;
 	options->life.crashes = options->mode == MODE_STATES;
@@ -136,7 +140,7 @@ static int run_mode(struct options *options)
 		options->jobs.count = exhaustive_cases();
 	wrong = jobs_run(&options->jobs, &sum);
 	if (options->mode == MODE_EXHAUSTIVE)
-		printf("%" PRIu64 " cases, at most %u states at each crash\n", sum.lives,
+		printf("%" PRIu64 " cases, at most %u samples at each crash\n", sum.lives,
 			options->samples);
 	if (options->mode == MODE_NVME)
 		printf("%" PRIu64 " troubles of controllers, that no member was lost by\n",

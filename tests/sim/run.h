@@ -32,7 +32,7 @@ extern struct run run;
 
 /* What the program would get from the system is taken from the seed as well. */
 void run_begin(uint64_t seed);
-/* Limits how long the run may take; a run that hangs is wrong. */
+/* Limits how long the run may compute; a run that hangs is wrong. */
 void run_watch(unsigned seconds);
 
 static inline void run_trace(uint64_t value)

@@ -292,7 +292,6 @@ static void test_threads(void **state)
 	memory_stop();
 }
 
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
