@@ -62,7 +62,7 @@ static void run_learnt(struct message *message)
 		struct op *op = container_of(change, struct op, change);
 
 		if (keeper->frozen)
-			change->status = -EIO;
+			change->status = IO_OFFLINE;
 		change->message.run = run_answered;
 		reactor_send(op->shard->reactor, &change->message);
 	}

@@ -30,7 +30,7 @@ struct bad_change {
 	bool adds; /* the columns' rows of the plan are bad; else those written are good */
 	uint32_t columns;
 	uint32_t copies; /* members: the same for their replacements */
-	int status;	 /* 0; -ENOSPC: the list is full; -EIO: the array is broken */
+	int status;	 /* 0; -ENOSPC: the list is full; IO_OFFLINE: the array is broken */
 };
 
 /* A shard's copy. */

@@ -53,8 +53,8 @@ void op_set_state(struct op *op, enum op_state state)
 		[OP_READING]    = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_INTENDING |
 		                  1 << OP_LOGGING | 1 << OP_WRITING | 1 << OP_UNSETTLED |
 		                  1 << OP_PROBING | 1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
-		[OP_INTENDING]  = 1 << OP_LOGGING | 1 << OP_WRITING | 1 << OP_FREE,
-		[OP_LOGGING]    = 1 << OP_WRITING | 1 << OP_FREE,
+		[OP_INTENDING]  = 1 << OP_LOGGING | 1 << OP_WRITING | 1 << OP_DUE | 1 << OP_FREE,
+		[OP_LOGGING]    = 1 << OP_WRITING | 1 << OP_DUE | 1 << OP_FREE,
 		[OP_WRITING]    = 1 << OP_VERIFYING | 1 << OP_UNSETTLED | 1 << OP_MARKING |
 		                  1 << OP_DUE | 1 << OP_FREE,
 		[OP_VERIFYING]  = 1 << OP_MARKING | 1 << OP_DUE | 1 << OP_FREE,
