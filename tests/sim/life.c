@@ -172,6 +172,14 @@ static void spoil(struct world *world)
 	check_scrub(world);
 }
 
+static bool has_bad_blocks(const struct world *world)
+{
+	for (unsigned row = 0; row < world->status.rows; row++)
+		if (world->status.member[row].bad_blocks)
+			return true;
+	return false;
+}
+
 /* More was lost than the level survives. Whoever was lost last comes back, and with it everything
  * that was ever acknowledged. */
 static void bring_back(struct world *world)
@@ -201,7 +209,8 @@ static void bring_back(struct world *world)
 		if (oracle_is_undecided(&world->oracle, block) &&
 			!world->good[world_slot_of_block(world, block)])
 			oracle_odd(&world->oracle, block, false);
-	world->beyond = false;
+	/* What a rebuild could not know is lost for good, and an error. */
+	world->beyond = has_bad_blocks(world);
 	clients_read_all(world);
 }
 
