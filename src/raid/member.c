@@ -25,11 +25,14 @@ const char *loss_reason_text(enum loss_reason reason)
 	return texts[reason];
 }
 
-/* Nothing is written to a lost column any more, so a copy of it is void as well. */
+/* Nothing is written to a lost column any more, so a copy of it is void as well. That it was being
+ * rebuilt is not forgotten before home has announced the loss: if the array breaks instead, it is
+ * what it was, in sync below its watermark only. */
 static void stop_using(struct shard *shard, unsigned member)
 {
 	shard->lost |= 1u << member;
-	shard->rebuilding &= ~(1u << member);
+	if (MUTANT(break_forgets_rebuild))
+		shard->rebuilding &= ~(1u << member);
 	shard->replacements[member] = NULL;
 }
 
@@ -165,6 +168,7 @@ static void run_announce(struct message *message)
 	struct shard *shard = loss->shard;
 
 	stop_using(shard, loss->member);
+	shard->rebuilding &= ~(1u << loss->member);
 	intent_unflushed(shard, loss->unflushed);
 	loss->announce.run = run_ack;
 	reactor_send(shard->array->shards[0]->reactor, &loss->announce);
@@ -208,6 +212,12 @@ static void run_report(struct message *message)
 	announce(loss->shard->array, loss->member, loss->reason);
 }
 
+/* On the shard: it goes on with the member, and may suspect it again. */
+static void run_trust(struct message *message)
+{
+	container_of(message, struct loss, suspect)->suspected = false;
+}
+
 /* A shard has seen too many read errors of a member. */
 static void run_suspect(struct message *message)
 {
@@ -215,11 +225,14 @@ static void run_suspect(struct message *message)
 	struct array *array = loss->shard->array;
 	const struct shard *home = array->shards[0];
 
-	/* What it still holds may be all that is left of a row with bad blocks. */
-	if (array->keeper->bad.list.count)
-		return;
-	if (bits_count(home->announced | home->rebuilding) < array->geometry.redundant)
+	/* With bad blocks about, what it still holds may be all that is left of a row. */
+	if (!array->keeper->bad.list.count &&
+		bits_count(home->announced | home->rebuilding) < array->geometry.redundant) {
 		announce(array, loss->member, LOSS_READ_ERRORS);
+		return;
+	}
+	loss->suspect.run = run_trust;
+	reactor_send(loss->shard->reactor, &loss->suspect);
 }
 
 /* --- on any shard ---------------------------------------------------------------------------- */
@@ -238,16 +251,27 @@ void member_lose(struct shard *shard, unsigned member, enum loss_reason reason)
 	reactor_send(shard->array->shards[0]->reactor, &loss->report);
 }
 
-void member_read_error(struct shard *shard, unsigned member)
+static void suspect(struct shard *shard, unsigned member)
 {
 	struct loss *loss = &shard->losses[member];
 
-	if (++shard->member_counters[member].read_errors < MEMBER_READ_ERRORS_MAX ||
-		!shard->array->geometry.redundant || loss->suspected)
+	if (!shard->array->geometry.redundant || loss->suspected)
 		return;
 	loss->suspected = true;
 	loss->suspect.run = run_suspect;
 	reactor_send(shard->array->shards[0]->reactor, &loss->suspect);
+}
+
+void member_read_error(struct shard *shard, unsigned member)
+{
+	if (++shard->member_counters[member].read_errors >= MEMBER_READ_ERRORS_MAX)
+		suspect(shard, member);
+}
+
+void member_verify_error(struct shard *shard, unsigned member)
+{
+	shard->member_counters[member].read_errors++;
+	suspect(shard, member);
 }
 
 void member_write_error(struct shard *shard, unsigned member, enum loss_reason reason)

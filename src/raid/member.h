@@ -74,6 +74,8 @@ void member_lose(struct shard *shard, unsigned member, enum loss_reason reason);
 
 /* Counts an error of a member; gives it up when there are too many and redundancy remains. */
 void member_read_error(struct shard *shard, unsigned member);
+/* It does not even keep what was just written: given up if redundancy remains. */
+void member_verify_error(struct shard *shard, unsigned member);
 void member_write_error(struct shard *shard, unsigned member, enum loss_reason reason);
 
 /* The copy that was to take the member's slot could not be written: it is given up. */

@@ -45,11 +45,12 @@ void op_set_state(struct op *op, enum op_state state)
 	static const uint16_t legal[OP_STATES] = { /* from: set of next states */
 		[OP_FREE]       = 1 << OP_GATHERING,
 		[OP_GATHERING]  = 1 << OP_LOCKED_OUT | 1 << OP_STARVED | 1 << OP_READING |
+		                  1 << OP_UNSETTLED | 1 << OP_PROBING | 1 << OP_DUE |
+		                  1 << OP_MARKING | 1 << OP_FREE,
+		[OP_LOCKED_OUT] = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_UNSETTLED |
 		                  1 << OP_PROBING | 1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
-		[OP_LOCKED_OUT] = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_PROBING |
-		                  1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
-		[OP_STARVED]    = 1 << OP_READING | 1 << OP_STARVED | 1 << OP_PROBING |
-		                  1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
+		[OP_STARVED]    = 1 << OP_READING | 1 << OP_STARVED | 1 << OP_UNSETTLED |
+		                  1 << OP_PROBING | 1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
 		[OP_READING]    = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_INTENDING |
 		                  1 << OP_LOGGING | 1 << OP_WRITING | 1 << OP_UNSETTLED |
 		                  1 << OP_PROBING | 1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
@@ -61,8 +62,8 @@ void op_set_state(struct op *op, enum op_state state)
 		[OP_UNSETTLED]  = 1 << OP_MARKING | 1 << OP_DUE | 1 << OP_FREE,
 		[OP_PROBING]    = 1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
 		[OP_MARKING]    = 1 << OP_DUE | 1 << OP_FREE,
-		[OP_DUE]        = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_PROBING |
-		                  1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
+		[OP_DUE]        = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_UNSETTLED |
+		                  1 << OP_PROBING | 1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
 	};
 	/* clang-format on */
 
@@ -246,8 +247,7 @@ static void member_done(struct io *io)
 			op->read_errors |= 1u << op_io->column;
 		member_read_error(shard, member);
 	} else if (io->status && op->state == OP_VERIFYING) {
-		/* It does not even keep what was just written. */
-		member_write_error(shard, member, LOSS_READ_ERRORS);
+		member_verify_error(shard, member);
 	} else if (io->status && !MUTANT(op_write_error_ignored)) {
 		op->left_out |= 1u << member;
 		member_write_error(shard, member, LOSS_WRITE_ERROR);
@@ -674,7 +674,7 @@ static unsigned op_feed_starved(struct shard *shard)
 
 unsigned op_continue(struct shard *shard)
 {
-	struct list gathered, opless;
+	struct list gathered, opless, due;
 	struct list_node *node;
 	unsigned work = op_feed_starved(shard);
 
@@ -692,7 +692,10 @@ unsigned op_continue(struct shard *shard)
 	list_append_all(&gathered, &shard->gathering);
 	for (; (node = list_pop_front(&gathered)); work++)
 		op_lock(container_of(node, struct op, link));
-	for (; (node = list_pop_front(&shard->runnable)); work++)
+	/* What becomes due meanwhile is so in the next turn. */
+	list_init(&due);
+	list_append_all(&due, &shard->runnable);
+	for (; (node = list_pop_front(&due)); work++)
 		op_plan(container_of(node, struct op, link), false);
 	return work;
 }

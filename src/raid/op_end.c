@@ -8,7 +8,8 @@
  *	  +----> APART  slice by slice and row by row: an error is no larger than it must be (a row
  *	  |             is a codeword of its own); this is also the second try
  *	  +----> MARK   a row of which too much is lost: a write goes there all the same, and the
- *	                row's parity is bad from then on; a rebuild makes the target's block bad
+ *	                row's parity is bad from then on; a rebuild makes the target's block bad,
+ *	                a resync the parity, or all copies of a mirror
  *
  * What has written bad blocks, and is stable, makes them good before it ends.
  */
@@ -30,7 +31,7 @@ static const struct geometry *geometry_of(const struct op *op)
 void op_begin_piece(struct op *op)
 {
 	op->avoid = op->left_out = op->read_errors = op->repairs = op->log_failed = 0;
-	op->forsakes = op->heals = false;
+	op->forsakes = op->heals = op->probed = false;
 	op->status = 0;
 }
 
@@ -170,12 +171,15 @@ static bool probe(struct op *op)
 
 	if (op->probed || !suspects || !geometry->redundant || MUTANT(gone_not_noticed))
 		return false;
-	op->probed = true;
 	release(op);
 	op->memory = arena_alloc(memory_arena(op->shard->index),
 		(size_t)2 * bits_count(suspects) * geometry->block_bytes);
-	if (!op->memory)
-		return false;
+	/* Without an answer nobody knows whether it is a sector that is bad, or all of it. */
+	if (!op->memory) {
+		run_soon(op);
+		return true;
+	}
+	op->probed = true;
 	op->ios_used = 0;
 	op->read_errors = 0;
 	bits_for_each (column, suspects)
@@ -196,6 +200,7 @@ void op_probe_failed(struct op *op, unsigned column)
 void op_probed(struct op *op)
 {
 	release(op);
+	op->read_errors = 0;
 	op_end(op, -EIO);
 }
 
@@ -245,7 +250,7 @@ static bool is_lost_for_good(const struct op *op)
 	       !(shard_unreadable_columns(shard, geometry_of(op), op->stripe) & data_columns(op));
 }
 
-/* The targets, and copies of what cannot be read. */
+/* The targets, and copies of what cannot be read; each once. */
 static bool mark_for_rebuild(struct op *op)
 {
 	const struct shard *shard = op->shard;
@@ -253,7 +258,7 @@ static bool mark_for_rebuild(struct op *op)
 	uint32_t unreadable = shard_unreadable(shard, op->stripe), copies = 0;
 
 	/* What a resync has still to decide it will. */
-	if (op->forsakes || intent_is_dirty(shard, op->stripe))
+	if (intent_is_dirty(shard, op->stripe))
 		return false;
 	for (unsigned column = 0; column < geometry->members; column++) {
 		unsigned member = geometry_member(geometry, op->stripe, column);
@@ -262,7 +267,11 @@ static bool mark_for_rebuild(struct op *op)
 			(op->avoid >> column & 1 || unreadable >> member & 1))
 			copies |= 1u << member;
 	}
-	ask(op, true, geometry_columns(geometry, op->stripe, unreadable & shard->rebuilding),
+	if (op->forsakes && !(copies & ~op->change.copies))
+		return false;
+	ask(op, true,
+		geometry_columns(
+			geometry, op->stripe, unreadable & shard->rebuilding & ~shard->lost),
 		copies);
 	return true;
 }
@@ -333,7 +342,10 @@ void op_marked(struct op *op)
 	int status = op->change.status;
 
 	op->heals = false;
-	if (!status && op->change.adds && sweep)
+	/* The block stays bad, which is no harm where nothing new was written. */
+	if (status == -ENOSPC && !op->change.adds && op->work != OP_WRITE)
+		status = 0;
+	if (!status && op->change.adds && sweep && !op->forsakes)
 		sweep->unreadable += op->row_end - op->row_first;
 	if (!status && op->change.adds && (!sweep || sweep->kind == SWEEP_REBUILD)) {
 		/* What is left is done without what has been given up. */
@@ -348,6 +360,21 @@ void op_marked(struct op *op)
 }
 
 /* --- the end --------------------------------------------------------------------------------- */
+
+/* What was swept without a member counts as swept only when it is durable that the member is lost:
+ * a watermark must not pass it by. */
+static bool wait_for_loss(struct op *op)
+{
+	struct shard *shard = op->shard;
+
+	if (!op->sweep || op->sweep->kind != SWEEP_REBUILD || !(shard->lost & ~shard->settled) ||
+		shard->broken || MUTANT(sweep_unsettled))
+		return false;
+	op->left_out = shard->lost;
+	op_set_state(op, OP_UNSETTLED);
+	list_push_back(&shard->unsettled, &op->link);
+	return true;
+}
 
 /* A scrub counts what it cannot read, and goes on. */
 static int scrub_status(struct op *op, int status)
@@ -364,6 +391,8 @@ void op_end(struct op *op, int status)
 {
 	if (status == -EIO && shard_is_offline(op->shard) && !MUTANT(offline_is_error))
 		status = IO_OFFLINE;
+	if (!status && wait_for_loss(op))
+		return;
 	if (status == -EIO && probe(op))
 		return;
 	if (status == -EIO && !op_is_one_piece(op)) {

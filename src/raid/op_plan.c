@@ -89,14 +89,18 @@ static int make_sweep_plan(struct op *op, const struct plan_input *input)
 	const struct shard *shard = op->shard;
 	const struct geometry *geometry = geometry_of(op);
 
-	uint32_t targets = geometry_columns(
-		geometry, op->stripe, shard_unreadable(shard, op->stripe) & shard->rebuilding);
+	uint32_t targets = geometry_columns(geometry, op->stripe,
+		shard_unreadable(shard, op->stripe) & shard->rebuilding & ~shard->lost);
 	uint32_t copies = replaced_columns(op);
 
 	op->work = OP_SWEEP;
 	switch (op->sweep->kind) {
 	case SWEEP_REBUILD:
 		if (op->forsakes) {
+			uint32_t bad = geometry_columns(geometry, op->stripe, op->change.copies);
+
+			if (copies & input->unreadable & ~bad)
+				return -EIO; /* another one that cannot be read */
 			targets = 0;
 			copies &= ~input->unreadable;
 		}

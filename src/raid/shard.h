@@ -272,7 +272,8 @@ void op_issue(struct op *op);
 void op_prepare_writes(struct op *op, uint32_t columns);
 
 /* raid/op_end.c */
-/* The op, or the piece of it that was under way, has come to its end; -EIO: nothing was changed. */
+/* The op, or the piece of it that was under way, has come to its end. -EIO: it could not be planned
+ * and nothing was changed; or the array is broken, and is offline. */
 void op_end(struct op *op, int status);
 /* Whether it is one row of one slice, or of a sweep: an error could not be smaller. */
 bool op_is_one_piece(const struct op *op);

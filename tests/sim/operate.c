@@ -54,6 +54,15 @@ static int pick_victim(struct world *world)
 	return slot;
 }
 
+/* A slot that is being brought in sync: its drive may always die. */
+static int pick_target(struct world *world)
+{
+	int slot = pick_slot(world, false);
+	int drive = slot < 0 ? -1 : world_drive_of(world, (unsigned)slot);
+
+	return drive < 0 || world->drive[drive].dead ? -1 : slot;
+}
+
 /* A drive that nobody uses. */
 static int pick_drive(struct world *world)
 {
@@ -91,7 +100,9 @@ static int sweep(struct world *world, enum sweep_kind kind, bool disturbed, stru
 	int error;
 
 	if (disturbed && random_chance(&world->random, 300)) {
-		int victim = pick_victim(world), drive;
+		int victim = random_chance(&world->random, 300) ? pick_target(world)
+								: pick_victim(world);
+		int drive;
 
 		world->kill_in = 1 + (unsigned)random_below(&world->random, 150);
 		if (random_chance(&world->random, 500)) {
