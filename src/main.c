@@ -23,6 +23,7 @@
 #include "memory/memory.h"
 #include "parity/parity.h"
 #include "reactor/reactor.h"
+#include "vhost/config.h"
 #include "virtio/guest_memory.h"
 
 struct options {
@@ -44,6 +45,7 @@ static const char usage[] =
 	"  --assemble-wait S  wait S seconds for missing drives, then start degraded (default: "
 	"10)\n"
 	"  --no-auto-rebuild  leave spares alone when a drive fails\n"
+	"  --packed-rings     offer guests packed virtqueues as well (default: split ones only)\n"
 	"  --parity KERNEL    insist on a parity kernel (default: the fastest)\n"
 	"  --verbose          log more\n"
 	"  --version, --help\n";
@@ -97,6 +99,9 @@ static bool take_option(int option, struct options *options, struct fail *fail)
 	case 'n':
 		options->daemon.auto_rebuild = false;
 		return true;
+	case 'q':
+		config_offer_packed();
+		return true;
 	case 'k':
 		options->parity = optarg;
 		return true;
@@ -118,6 +123,7 @@ static int parse_options(int argc, char **argv, struct options *options, int *st
 		{"state-dir", required_argument, NULL, 's'},
 		{"assemble-wait", required_argument, NULL, 'w'},
 		{"no-auto-rebuild", no_argument, NULL, 'n'},
+		{"packed-rings", no_argument, NULL, 'q'},
 		{"parity", required_argument, NULL, 'k'},
 		{"verbose", no_argument, NULL, 'v'},
 		{"version", no_argument, NULL, 'V'},

@@ -8,13 +8,20 @@
 #include "vhost/queue.h"
 #include "vhost/wire.h"
 
+static bool packed_offered;
+
+void config_offer_packed(void)
+{
+	packed_offered = true;
+}
+
 uint64_t config_features(bool read_only)
 {
 	return VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX |
-	       VIRTIO_F_RING_PACKED | VHOST_F_PROTOCOL_FEATURES | VIRTIO_BLK_F_SEG_MAX |
-	       VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_FLUSH | VIRTIO_BLK_F_TOPOLOGY |
-	       VIRTIO_BLK_F_CONFIG_WCE | VIRTIO_BLK_F_MQ | VIRTIO_BLK_F_DISCARD |
-	       VIRTIO_BLK_F_WRITE_ZEROES | (read_only ? VIRTIO_BLK_F_RO : 0);
+	       (packed_offered ? VIRTIO_F_RING_PACKED : 0) | VHOST_F_PROTOCOL_FEATURES |
+	       VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_FLUSH |
+	       VIRTIO_BLK_F_TOPOLOGY | VIRTIO_BLK_F_CONFIG_WCE | VIRTIO_BLK_F_MQ |
+	       VIRTIO_BLK_F_DISCARD | VIRTIO_BLK_F_WRITE_ZEROES | (read_only ? VIRTIO_BLK_F_RO : 0);
 }
 
 void config_fill(struct virtio_blk_config *config, const struct blockdev *dev, bool writeback)

@@ -9,6 +9,9 @@
 
 enum { CONFIG_SEGMENTS_MAX = 126 };
 
+/* Packed virtqueues are offered as well. Once, before any controller. */
+void config_offer_packed(void);
+
 /* The features offered. */
 uint64_t config_features(bool read_only);
 

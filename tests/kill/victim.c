@@ -37,7 +37,7 @@ static void become(const struct victim *victim, pid_t parent)
 		dup2(fd, STDERR_FILENO) < 0)
 		_exit(127);
 	execl(victim->program, "braidd", "--run-dir", run, "--state-dir", state, "--cores",
-		victim->cores, "--assemble-wait", "0", "--buffers", "16M", NULL);
+		victim->cores, "--assemble-wait", "0", "--buffers", "16M", "--packed-rings", NULL);
 	_exit(127);
 }
 
