@@ -77,8 +77,6 @@
 	X(start_not_even,          "a start goes on although some members lack the last commit") \
 	X(start_not_ahead,         "a start does not raise the generation above that of an absent member") \
 	X(assembly_own_role,       "the first superblock found is believed, not the freshest") \
-	X(sweep_unsettled,         "what was rebuilt without a member counts before its loss is durable") \
-	X(break_forgets_rebuild,   "a member that was being rebuilt counts as in sync when the array breaks") \
 	X(broken_commits,          "a broken array goes on writing superblocks") \
 	X(gone_not_noticed,        "members that answer nothing any more are taken for bad sectors") \
 	X(bad_ignored,             "blocks on the list of bad ones are read") \

@@ -31,8 +31,6 @@ const char *loss_reason_text(enum loss_reason reason)
 static void stop_using(struct shard *shard, unsigned member)
 {
 	shard->lost |= 1u << member;
-	if (MUTANT(break_forgets_rebuild))
-		shard->rebuilding &= ~(1u << member);
 	shard->replacements[member] = NULL;
 }
 

@@ -368,7 +368,7 @@ static bool wait_for_loss(struct op *op)
 	struct shard *shard = op->shard;
 
 	if (!op->sweep || op->sweep->kind != SWEEP_REBUILD || !(shard->lost & ~shard->settled) ||
-		shard->broken || MUTANT(sweep_unsettled))
+		shard->broken)
 		return false;
 	op->left_out = shard->lost;
 	op_set_state(op, OP_UNSETTLED);

@@ -168,11 +168,21 @@ static void run_any(uint64_t number, const void *argument)
 	}
 }
 
+/* Cases that have shown a mistake which lives rarely meet. */
+static void run_telling(uint64_t number, const void *argument)
+{
+	static const uint64_t telling[] = {392, 4059, 3001059, 3000964};
+	struct options options = *(const struct options *)argument;
+
+	describe(&options, "--exhaustive --samples 1");
+	exhaustive_run(telling[number % ARRAY_SIZE(telling)], 1);
+}
+
 /* Most faults show at once, some only to many lives without a crash: a minute in all. */
 static const struct stage {
 	void (*run)(uint64_t number, const void *argument);
 	unsigned seconds;
-} stages[] = {{run_any, 24}, {run_life, 12}, {run_any, 24}};
+} stages[] = {{run_telling, 1}, {run_any, 24}, {run_life, 12}, {run_any, 24}};
 
 /* Its process may also die of an assertion or hang: that is a find too. */
 static bool is_noticed(struct options *options, const char *name, const char *text)
