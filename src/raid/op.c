@@ -59,7 +59,7 @@ void op_set_state(struct op *op, enum op_state state)
 		[OP_WRITING]    = 1 << OP_VERIFYING | 1 << OP_UNSETTLED | 1 << OP_MARKING |
 		                  1 << OP_DUE | 1 << OP_FREE,
 		[OP_VERIFYING]  = 1 << OP_MARKING | 1 << OP_DUE | 1 << OP_FREE,
-		[OP_UNSETTLED]  = 1 << OP_MARKING | 1 << OP_DUE | 1 << OP_FREE,
+		[OP_UNSETTLED]  = 1 << OP_UNSETTLED | 1 << OP_MARKING | 1 << OP_DUE | 1 << OP_FREE,
 		[OP_PROBING]    = 1 << OP_DUE | 1 << OP_MARKING | 1 << OP_FREE,
 		[OP_MARKING]    = 1 << OP_DUE | 1 << OP_FREE,
 		[OP_DUE]        = 1 << OP_STARVED | 1 << OP_READING | 1 << OP_UNSETTLED |
